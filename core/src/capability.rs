@@ -1,0 +1,232 @@
+//! What an adapter can do, and the check that it makes before anything else.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::Append;
+use crate::clock;
+use crate::condition::{MAX_CONDITION_DEPTH, WriteCondition};
+use crate::error::{Error, Result};
+use crate::query::{Query, ReadOptions, Source};
+
+/// The widest scope in which sequence numbers rise in commit order, so that a reader never skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Within each stream.
+    Stream,
+    /// Within each category.
+    Category,
+    /// In the whole log.
+    Log,
+}
+
+/// What a stack of adapters can do. What is not declared is refused with [`Error::Unsupported`].
+///
+/// ```
+/// use annals::{Capabilities, Order};
+/// const MINE: Capabilities = Capabilities::NONE.with_durable(true).with_order(Order::Log);
+/// assert!(MINE.durable && !MINE.tags);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is declared on its own")]
+pub struct Capabilities {
+    /// What was acknowledged survives the end of the process, a kill and, as far as the database promises it,
+    /// power loss.
+    pub durable: bool,
+    /// Several processes may use one store at once.
+    pub shared: bool,
+    /// Sequence numbers have no holes: a refused or failed append uses none.
+    pub contiguous_sequence: bool,
+    /// One call may append to several streams.
+    pub multi_stream_append: bool,
+    /// [`WriteCondition::NoMatch`] is judged.
+    pub query_conditions: bool,
+    /// [`WriteCondition::Custom`] is judged.
+    pub custom_conditions: bool,
+    /// Events may have tags, and queries may ask for them.
+    pub tags: bool,
+    /// Payloads and metadata come back byte for byte, not merely as equal JSON.
+    pub exact_payload_bytes: bool,
+    /// The widest scope that a reader can follow without skipping.
+    pub order: Order,
+    /// The most events that one call may append, over all its streams.
+    pub max_events_per_append: Option<NonZeroU32>,
+    /// The largest payload, in bytes.
+    pub max_payload_bytes: Option<NonZeroU32>,
+}
+
+macro_rules! builders {
+    ($($(#[$doc:meta])* $with:ident($field:ident: $type:ty);)*) => {
+        impl Capabilities {$(
+            $(#[$doc])*
+            #[must_use]
+            pub const fn $with(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )*}
+    };
+}
+
+builders! {
+    /// Declares or withdraws [`Self::durable`].
+    with_durable(durable: bool);
+    /// Declares or withdraws [`Self::shared`].
+    with_shared(shared: bool);
+    /// Declares or withdraws [`Self::contiguous_sequence`].
+    with_contiguous_sequence(contiguous_sequence: bool);
+    /// Declares or withdraws [`Self::multi_stream_append`].
+    with_multi_stream_append(multi_stream_append: bool);
+    /// Declares or withdraws [`Self::query_conditions`].
+    with_query_conditions(query_conditions: bool);
+    /// Declares or withdraws [`Self::custom_conditions`].
+    with_custom_conditions(custom_conditions: bool);
+    /// Declares or withdraws [`Self::tags`].
+    with_tags(tags: bool);
+    /// Declares or withdraws [`Self::exact_payload_bytes`].
+    with_exact_payload_bytes(exact_payload_bytes: bool);
+    /// Declares [`Self::order`].
+    with_order(order: Order);
+    /// Declares [`Self::max_events_per_append`].
+    with_max_events_per_append(max_events_per_append: Option<NonZeroU32>);
+    /// Declares [`Self::max_payload_bytes`].
+    with_max_payload_bytes(max_payload_bytes: Option<NonZeroU32>);
+}
+
+impl Capabilities {
+    /// The least that an adapter can be: appends to one stream at a time, in order within each stream.
+    pub const NONE: Self = Self {
+        durable: false,
+        shared: false,
+        contiguous_sequence: false,
+        multi_stream_append: false,
+        query_conditions: false,
+        custom_conditions: false,
+        tags: false,
+        exact_payload_bytes: false,
+        order: Order::Stream,
+        max_events_per_append: None,
+        max_payload_bytes: None,
+    };
+
+    /// For adapters: the first line of every `append`. Refuses what is not declared and what no store accepts.
+    ///
+    /// # Errors
+    /// - [`Error::Unsupported`]: several streams, tags, query or custom conditions that are not declared.
+    /// - [`Error::Invalid`]: a stream twice, more events or bytes than declared, a time outside the years 1 to
+    ///   9999, conditions nested deeper than [`MAX_CONDITION_DEPTH`].
+    /// - [`Error::DuplicateEvent`]: an event id twice in the call.
+    pub fn check_append(&self, adapter: &'static str, writes: &[Append]) -> Result<()> {
+        let unsupported = |what| Err(Error::Unsupported { adapter, what });
+        if writes.len() > 1 && !self.multi_stream_append {
+            return unsupported("an append to several streams");
+        }
+        if let Some(stream) = first_repeat(writes.iter().map(|write| &write.stream)) {
+            return Err(Error::invalid(format!("stream {stream} is written to twice in one call")));
+        }
+        for write in writes {
+            self.check_condition(adapter, &write.condition)?;
+        }
+        let events = || writes.iter().flat_map(|write| &write.events);
+        let count = writes.iter().map(|write| write.events.len()).sum::<usize>();
+        if let Some(most) = exceeded(self.max_events_per_append, count) {
+            return Err(Error::invalid(format!("at most {most} events in one call, got {count}")));
+        }
+        for event in events() {
+            if !self.tags && !event.tags.is_empty() {
+                return unsupported("tags");
+            }
+            let size = event.payload.as_bytes().len();
+            if let Some(most) = exceeded(self.max_payload_bytes, size) {
+                return Err(Error::invalid(format!(
+                    "a payload has at most {most} bytes, got {size}"
+                )));
+            }
+            if !clock::is_storable(event.occurred_at) {
+                return Err(Error::invalid("an event occurs in the years 1 to 9999 of UTC"));
+            }
+        }
+        match first_repeat(events().map(|event| event.id)) {
+            Some(id) => Err(Error::DuplicateEvent(id)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_condition(&self, adapter: &'static str, condition: &WriteCondition) -> Result<()> {
+        match condition {
+            WriteCondition::All(_)
+            | WriteCondition::Any(_)
+            | WriteCondition::NoMatch { .. }
+            | WriteCondition::Custom(_) => {}
+            _ => return Ok(()),
+        }
+        if condition.is_too_deep() {
+            let text = format!("a condition nests at most {MAX_CONDITION_DEPTH} deep");
+            return Err(Error::invalid(text));
+        }
+        let unsupported = |what| Err(Error::Unsupported { adapter, what });
+        let queries = condition.queries();
+        if !self.query_conditions && !queries.is_empty() {
+            return unsupported("query conditions");
+        }
+        if !self.tags && queries.iter().any(|(query, _)| query.uses_tags()) {
+            return unsupported("tags");
+        }
+        if !self.custom_conditions && condition.needs_last_event() {
+            return unsupported("custom conditions");
+        }
+        Ok(())
+    }
+
+    /// For adapters: the first line of every `read`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: tags that are not declared, or a query wider than [`Self::order`] without
+    /// [`ReadOptions::allow_skips`].
+    pub fn check_read(
+        &self,
+        adapter: &'static str,
+        query: &Query,
+        options: &ReadOptions,
+    ) -> Result<()> {
+        if !self.tags && query.uses_tags() {
+            return Err(Error::Unsupported { adapter, what: "tags" });
+        }
+        let width = match query.scope() {
+            Source::Stream(_) => Order::Stream,
+            Source::Category(_) => Order::Category,
+            Source::Log => Order::Log,
+        };
+        if width > self.order && !options.allow_skips {
+            let what = "a read wider than its order (ReadOptions::allow_skips permits it)";
+            return Err(Error::Unsupported { adapter, what });
+        }
+        Ok(())
+    }
+}
+
+fn exceeded(most: Option<NonZeroU32>, count: usize) -> Option<NonZeroU32> {
+    most.filter(|most| usize::try_from(most.get()).is_ok_and(|most| count > most))
+}
+
+/// The first item that occurs again. Few items are compared in pairs, which needs no memory.
+fn first_repeat<T: Eq + std::hash::Hash + Copy>(
+    items: impl Iterator<Item = T> + Clone,
+) -> Option<T> {
+    const FEW: usize = 16;
+    if items.clone().nth(FEW).is_some() {
+        let mut seen = HashSet::new();
+        return items.clone().find(|item| !seen.insert(*item));
+    }
+    let mut rest = items;
+    while let Some(item) = rest.next() {
+        if rest.clone().any(|other| other == item) {
+            return Some(item);
+        }
+    }
+    None
+}

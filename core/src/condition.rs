@@ -1,0 +1,329 @@
+//! Write conditions: a closed algebra, judged by one pure function.
+
+use std::fmt;
+use std::ops::{BitAnd, BitOr};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::event::StoredEvent;
+use crate::name::StreamId;
+use crate::position::{Position, SequenceNumber};
+use crate::query::Query;
+
+/// How deep conditions may nest, so that no caller can exhaust an adapter's stack.
+pub const MAX_CONDITION_DEPTH: usize = 64;
+
+/// What must hold of the store for an append to be made (optimistic concurrency).
+///
+/// Conditions on "the stream" speak of the stream that the [`Append`](crate::Append) writes to;
+/// [`NoMatch`](Self::NoMatch) may look anywhere. All conditions of one call are judged against the store as it
+/// is before the call. They compose with `&` and `|`, which flatten; two compositions are equal when they have
+/// the same parts in any order.
+///
+/// ```
+/// use annals::{Position, WriteCondition};
+/// let condition = WriteCondition::StreamIsEmpty | WriteCondition::PositionIs(Position::new(3));
+/// assert_eq!(condition, WriteCondition::PositionIs(Position::new(3)) | WriteCondition::StreamIsEmpty);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WriteCondition {
+    /// Holds always: the append cannot lose a race, and can overwrite a decision.
+    Always,
+    /// The stream has no events.
+    StreamIsEmpty,
+    /// The stream has at least one event.
+    StreamExists,
+    /// The stream's last event is at this position.
+    PositionIs(Position),
+    /// No event after `after` matches `query`: a dynamic consistency boundary. `after` is what the decision
+    /// was made on, exclusive.
+    NoMatch {
+        /// What must not have happened.
+        query: Query,
+        /// The last sequence number that the decision knows of.
+        after: SequenceNumber,
+    },
+    /// A predicate of the caller's on the stream's last event.
+    Custom(Arc<dyn Predicate>),
+    /// All of these hold; of none of them, it holds.
+    All(Vec<Self>),
+    /// Any of these holds; of none of them, it does not.
+    Any(Vec<Self>),
+}
+
+/// A condition of the caller's own, judged inside the append.
+///
+/// It must depend on nothing but its argument, do no I/O and return at once: the store calls it while it holds
+/// the lock of the append, and may call it again when it repeats a transaction.
+pub trait Predicate: fmt::Debug + Send + Sync + 'static {
+    /// What is expected, for the message of a refusal: "expected {it}".
+    fn expectation(&self) -> String;
+
+    /// Whether it holds, given the stream's last event (`None`: the stream is empty).
+    fn holds(&self, last: Option<&StoredEvent>) -> bool;
+}
+
+/// What an adapter looks up, inside its transaction, to have a condition judged.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The position of the stream's last event; `None` when the stream is empty.
+    pub head: Option<Position>,
+    /// The stream's last event; needed only where [`WriteCondition::needs_last_event`] says so.
+    pub last: Option<StoredEvent>,
+    /// For each of [`WriteCondition::queries`], in that order, an event that matches (any one will do).
+    pub matches: Vec<Option<SequenceNumber>>,
+}
+
+/// A condition that did not hold: what was expected and what was found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Unmet {
+    /// The stream that was to be appended to.
+    pub stream: StreamId,
+    /// The leaf that failed; of alternatives that all failed, an [`WriteCondition::Any`] of them.
+    pub failed: WriteCondition,
+    /// The position of the stream's last event; `None` when the stream is empty.
+    pub actual: Option<Position>,
+    /// The event that a [`WriteCondition::NoMatch`] found.
+    pub matched: Option<SequenceNumber>,
+}
+
+impl WriteCondition {
+    /// A condition that no event matches `query` after `after`.
+    #[must_use]
+    pub fn no_match(query: impl Into<Query>, after: SequenceNumber) -> Self {
+        Self::NoMatch { query: query.into(), after }
+    }
+
+    /// A condition of the caller's own; needs [`Capabilities::custom_conditions`](crate::Capabilities).
+    #[must_use]
+    pub fn custom(predicate: impl Predicate) -> Self {
+        Self::Custom(Arc::new(predicate))
+    }
+
+    /// The conditions without parts that it is made of, in order. Nesting costs no stack, a leaf no memory.
+    fn leaves(&self) -> impl Iterator<Item = &Self> {
+        let mut first = Some(self);
+        let mut rest = Vec::new();
+        std::iter::from_fn(move || {
+            loop {
+                match first.take().or_else(|| rest.pop())? {
+                    Self::All(parts) | Self::Any(parts) => rest.extend(parts.iter().rev()),
+                    leaf => return Some(leaf),
+                }
+            }
+        })
+    }
+
+    /// For adapters: the queries whose matches [`Facts::matches`] must tell, in order.
+    #[must_use]
+    pub fn queries(&self) -> Vec<(&Query, SequenceNumber)> {
+        let query = |leaf| match leaf {
+            &Self::NoMatch { ref query, after } => Some((query, after)),
+            _ => None,
+        };
+        self.leaves().filter_map(query).collect()
+    }
+
+    /// For adapters: whether [`Facts::last`] must be told.
+    #[must_use]
+    pub fn needs_last_event(&self) -> bool {
+        self.leaves().any(|leaf| matches!(leaf, Self::Custom(_)))
+    }
+
+    /// Whether it nests deeper than [`MAX_CONDITION_DEPTH`].
+    pub(crate) fn is_too_deep(&self) -> bool {
+        let mut rest = vec![(self, 1)];
+        while let Some((condition, depth)) = rest.pop() {
+            if depth > MAX_CONDITION_DEPTH {
+                return true;
+            }
+            if let Self::All(parts) | Self::Any(parts) = condition {
+                rest.extend(parts.iter().map(|part| (part, depth + 1)));
+            }
+        }
+        false
+    }
+
+    /// Judges the condition on the facts: the one definition that every adapter shares.
+    ///
+    /// # Errors
+    /// [`Error::ConditionFailed`] when it does not hold; [`Error::Invalid`] when `facts` do not answer all
+    /// [`queries`](Self::queries), which is a bug of the adapter.
+    pub fn evaluate(&self, stream: &StreamId, facts: &Facts) -> Result<()> {
+        let mut judge = Judge { stream, facts, answers: facts.matches.iter() };
+        judge.judge(self)?.map_err(|unmet| Error::ConditionFailed(Box::new(unmet)))
+    }
+}
+
+struct Judge<'a> {
+    stream: &'a StreamId,
+    facts: &'a Facts,
+    answers: std::slice::Iter<'a, Option<SequenceNumber>>,
+}
+
+impl Judge<'_> {
+    /// Visits every leaf, also where the outcome is known, so that answers and queries stay in step.
+    fn judge(&mut self, condition: &WriteCondition) -> Result<Result<(), Unmet>> {
+        let head = self.facts.head;
+        let mut matched = None;
+        let holds = match condition {
+            WriteCondition::Always => true,
+            WriteCondition::StreamIsEmpty => head.is_none(),
+            WriteCondition::StreamExists => head.is_some(),
+            WriteCondition::PositionIs(position) => head == Some(*position),
+            WriteCondition::Custom(predicate) => predicate.holds(self.facts.last.as_ref()),
+            WriteCondition::NoMatch { .. } => {
+                let answer = self.answers.next();
+                matched =
+                    *answer.ok_or_else(|| Error::invalid("facts do not answer all queries"))?;
+                matched.is_none()
+            }
+            WriteCondition::All(parts) => return self.all(parts),
+            WriteCondition::Any(parts) => return self.any(parts),
+        };
+        Ok(if holds { Ok(()) } else { Err(self.unmet(condition.clone(), matched)) })
+    }
+
+    fn all(&mut self, parts: &[WriteCondition]) -> Result<Result<(), Unmet>> {
+        let mut outcome = Ok(());
+        for part in parts {
+            let judged = self.judge(part)?;
+            outcome = outcome.and(judged);
+        }
+        Ok(outcome)
+    }
+
+    fn any(&mut self, parts: &[WriteCondition]) -> Result<Result<(), Unmet>> {
+        let mut holds = false;
+        let mut failed = WriteCondition::Any(Vec::new());
+        let mut matched = None;
+        for part in parts {
+            match self.judge(part)? {
+                Ok(()) => holds = true,
+                Err(unmet) => {
+                    matched = matched.or(unmet.matched);
+                    failed = failed | unmet.failed;
+                }
+            }
+        }
+        if let WriteCondition::Any(leaves) = &mut failed
+            && leaves.len() == 1
+            && let Some(only) = leaves.pop()
+        {
+            failed = only;
+        }
+        Ok(if holds { Ok(()) } else { Err(self.unmet(failed, matched)) })
+    }
+
+    fn unmet(&self, failed: WriteCondition, matched: Option<SequenceNumber>) -> Unmet {
+        Unmet { stream: self.stream.clone(), failed, actual: self.facts.head, matched }
+    }
+}
+
+impl fmt::Display for Unmet {
+    /// Both sides of the mismatch: `stream orders/o-1 is at position 4, expected 3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.actual {
+            Some(position) => write!(f, "stream {} is at position {position}", self.stream)?,
+            None => write!(f, "stream {} is empty", self.stream)?,
+        }
+        if let Some(matched) = self.matched {
+            write!(f, " and event {matched} matches")?;
+        }
+        write!(f, ", expected {}", self.failed)
+    }
+}
+
+impl fmt::Display for WriteCondition {
+    /// What is expected, to follow the word "expected".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parts, word, none) = match self {
+            Self::Always => return f.write_str("nothing"),
+            Self::StreamIsEmpty => return f.write_str("an empty stream"),
+            Self::StreamExists => return f.write_str("a stream with events"),
+            Self::PositionIs(position) => return write!(f, "{position}"),
+            Self::NoMatch { query, after } => {
+                return write!(f, "no event of {query} after {after}");
+            }
+            Self::Custom(predicate) => return f.write_str(&predicate.expectation()),
+            Self::All(parts) => (parts, " and ", "nothing"),
+            Self::Any(parts) => (parts, " or ", "one of no alternatives"),
+        };
+        if parts.is_empty() {
+            return f.write_str(none);
+        }
+        for (nth, part) in parts.iter().enumerate() {
+            if nth > 0 {
+                f.write_str(word)?;
+            }
+            match part {
+                Self::All(_) | Self::Any(_) => write!(f, "({part})")?,
+                leaf => write!(f, "{leaf}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BitAnd for WriteCondition {
+    type Output = Self;
+
+    /// Both hold.
+    fn bitand(self, other: Self) -> Self {
+        let mut parts = match self {
+            Self::All(parts) => parts,
+            one => vec![one],
+        };
+        match other {
+            Self::All(more) => parts.extend(more),
+            one => parts.push(one),
+        }
+        Self::All(parts)
+    }
+}
+
+impl BitOr for WriteCondition {
+    type Output = Self;
+
+    /// Either holds.
+    fn bitor(self, other: Self) -> Self {
+        let mut parts = match self {
+            Self::Any(parts) => parts,
+            one => vec![one],
+        };
+        match other {
+            Self::Any(more) => parts.extend(more),
+            one => parts.push(one),
+        }
+        Self::Any(parts)
+    }
+}
+
+impl PartialEq for WriteCondition {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Always, Self::Always)
+            | (Self::StreamIsEmpty, Self::StreamIsEmpty)
+            | (Self::StreamExists, Self::StreamExists) => true,
+            (Self::PositionIs(a), Self::PositionIs(b)) => a == b,
+            (Self::NoMatch { query, after }, Self::NoMatch { query: q, after: n }) => {
+                query == q && after == n
+            }
+            (Self::Custom(a), Self::Custom(b)) => Arc::ptr_eq(a, b),
+            (Self::All(a), Self::All(b)) | (Self::Any(a), Self::Any(b)) => same_parts(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// Whether both have the same parts equally often, in any order.
+fn same_parts(a: &[WriteCondition], b: &[WriteCondition]) -> bool {
+    let mut rest: Vec<&WriteCondition> = b.iter().collect();
+    a.len() == b.len()
+        && a.iter().all(|part| {
+            let found = rest.iter().position(|other| *other == part);
+            found.map(|at| rest.swap_remove(at)).is_some()
+        })
+}
