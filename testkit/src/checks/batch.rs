@@ -1,0 +1,5 @@
+//! Batches: empty, large, limited, repeated.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

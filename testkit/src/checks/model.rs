@@ -1,0 +1,5 @@
+//! Random operations against a model.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

@@ -1,0 +1,5 @@
+//! Several processes on one store.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

@@ -1,0 +1,20 @@
+//! Proves storage adapters of [Annals](annals) right.
+
+#![allow(clippy::indexing_slicing, reason = "a check that panics fails, as it should")]
+
+mod check;
+mod checks;
+mod child;
+mod context;
+mod harness;
+mod html;
+mod report;
+mod runner;
+mod suite;
+
+pub use async_trait::async_trait;
+pub use check::{Check, Class, Failure, Feature, Missing, Need, Outcome, Rule};
+pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Variant};
+pub use report::{Entry, Report, SUITE_VERSION, Verdict};
+pub use runner::main;
+pub use suite::{Flavour, Profile, Suite};
