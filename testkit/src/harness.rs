@@ -135,6 +135,9 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
 
     /// Lets the held append go on.
     fn release(&self);
+
+    /// For the adapter: called where an append stands before its commit. Returns at once unless armed.
+    async fn pass(&self);
 }
 
 /// The environment lacks what a store needs: its checks are not run, loudly.

@@ -6,14 +6,17 @@ mod check;
 mod checks;
 mod child;
 mod context;
+mod gate;
 mod harness;
 mod html;
 mod report;
 mod runner;
 mod suite;
+pub mod zoo;
 
 pub use async_trait::async_trait;
 pub use check::{Check, Class, Failure, Feature, Missing, Need, Outcome, Rule};
+pub use gate::Latch;
 pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Variant};
 pub use report::{Entry, Report, SUITE_VERSION, Verdict};
 pub use runner::main;
