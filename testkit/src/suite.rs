@@ -175,7 +175,7 @@ impl Suite {
 
     /// The capabilities that the adapter declares; the message when the store does not open.
     pub(crate) fn capabilities(&self) -> Result<Capabilities, Failure> {
-        let context = self.context("capabilities");
+        let context = self.fresh_context("capabilities");
         let (done, opened) = mpsc::sync_channel(1);
         let suite = self.clone();
         let work = move || {
@@ -232,7 +232,7 @@ impl Suite {
     #[must_use]
     pub fn run_check(&self, check: &Check) -> Entry {
         let started = Instant::now();
-        let context = self.context(check.id);
+        let context = self.fresh_context(check.id);
         let cases = Arc::clone(&context.cases);
         let limit = self.limit
             + match self.profile {
@@ -276,15 +276,22 @@ impl Suite {
         })
     }
 
-    fn context(&self, id: &str) -> Context {
+    /// What the check `id` is given: its seed, and a fresh namespace.
+    fn fresh_context(&self, id: &str) -> Context {
         let mut hasher = std::hash::DefaultHasher::new();
         (self.seed, id).hash(&mut hasher);
         // Never from the seed: a replay on a store that keeps its data needs a fresh namespace too.
         let unique = EventId::generate().as_uuid().as_u64_pair().1;
+        let namespace = format!("t{:012x}", unique & 0xFFFF_FFFF_FFFF);
+        Context { seed: hasher.finish(), ..self.context(namespace) }
+    }
+
+    /// The way to the store of this namespace.
+    pub(crate) fn context(&self, namespace: String) -> Context {
         Context {
             harness: Arc::clone(&self.harness),
-            namespace: format!("t{:012x}", unique & 0xFFFF_FFFF_FFFF),
-            seed: hasher.finish(),
+            namespace,
+            seed: self.seed,
             profile: self.profile,
             cases: Arc::default(),
             start: Arc::default(),
