@@ -7,6 +7,7 @@ mod checks;
 mod child;
 mod context;
 mod gate;
+pub mod generate;
 mod harness;
 mod html;
 mod proxy;
