@@ -242,9 +242,8 @@ impl Ledger {
             numbers.iter().zip(numbers.iter().skip(1)).find(|(one, next)| **next != **one + 1);
         if let Some((before, after)) = hole {
             return Err(Failure::new(format!(
-                "{when}, the log has no event between the sequence numbers {} and {}, \
+                "{when}, the log has no event between the sequence numbers {before} and {after}, \
                  but contiguous_sequence is declared",
-                before, after
             )));
         }
         let first = numbers.first().copied().unwrap_or_default();
