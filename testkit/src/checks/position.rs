@@ -1,6 +1,7 @@
 //! Positions: the place of an event in its stream.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use annals::{Append, EventId, StoredEvent, WriteCondition};
 use rand::rngs::StdRng;
@@ -9,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
 use crate::checks::ledger::{Ledger, always, light, most};
-use crate::context::{Context, Subject, event, events};
+use crate::context::{Context, Subject, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -151,7 +152,9 @@ async fn contiguous_concurrent(cx: Context) -> Outcome {
             writers.spawn(async move { write_many(&handle, &streams, seed).await });
         }
         let mut batches: Batches = Vec::new();
-        while let Some(done) = writers.join_next().await {
+        while let Some(done) =
+            within(Duration::from_secs(20), "an append beside others", writers.join_next()).await?
+        {
             batches.extend(done.map_err(|error| Failure::new(error.to_string()))??);
         }
         for stream in &streams {
