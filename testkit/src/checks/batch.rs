@@ -70,8 +70,8 @@ async fn batch_sizes(cx: Context) -> Outcome {
     let plan: [&[usize]; 4] = [
         &[1, 2, 100, 101, 128, 129, 255, 256, 257],
         &[999, 1_000, 1_001],
-        &[1_001, 7_281, 7_282],
-        &[10_000, 1],
+        &[1_001, 7_282],
+        &[1, 10_000, 1],
     ];
     for (nth, sizes) in plan.into_iter().enumerate() {
         let stream = ledger.store.stream("orders", &format!("o-{nth}"));
