@@ -10,6 +10,7 @@ mod connection;
 mod dropped;
 mod durability;
 mod history;
+mod ledger;
 mod model;
 mod multi;
 mod name;
