@@ -2,14 +2,18 @@
 
 #![allow(clippy::indexing_slicing, reason = "a check that panics fails, as it should")]
 
+mod calls;
 mod check;
 mod checks;
 mod child;
 mod context;
 mod harness;
 mod html;
+pub mod model;
+mod op;
 mod report;
 mod runner;
+mod sequential;
 mod suite;
 
 pub use async_trait::async_trait;
