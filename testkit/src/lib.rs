@@ -8,6 +8,7 @@ mod checks;
 mod child;
 mod context;
 mod harness;
+pub mod history;
 mod html;
 pub mod model;
 mod op;
