@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use annals::{
-    Append, CategoryName, Error, EventId, EventName, NewEvent, Payload, Query, QueryItem,
+    Append, CategoryName, Error, EventId, EventName, NewEvent, Order, Payload, Query, QueryItem,
     ReadOptions, SequenceNumber, Source, StoredEvent, StreamId, StreamName, Tags, WriteCondition,
 };
 use annals::{Position, StorageAdapter};
@@ -17,6 +17,8 @@ use crate::model::{Condition, Event, Item, Mark, NAMES, Op, Outcome, Scope, Stor
 pub(crate) struct Names {
     prefix: String,
     ids: u128,
+    /// The last number of the log before the first call, where the log can be read: a shared log may be long.
+    start: SequenceNumber,
 }
 
 /// What a client knows of the store from the answers that it got.
@@ -86,18 +88,24 @@ impl Seen {
 }
 
 impl Names {
-    pub(crate) fn new(namespace: &str) -> Self {
+    pub(crate) async fn new(namespace: &str, store: &dyn StorageAdapter) -> Self {
+        let last = match store.capabilities().order {
+            Order::Log => store.read(Query::all(), ReadOptions::last(1)).next().await,
+            _ => None,
+        };
+        let last = last.and_then(Result::ok).and_then(|page| page.first().cloned());
+        let start = last.map_or(SequenceNumber::START, |event| event.sequence_number);
         let unique = EventId::generate().as_uuid().as_u128();
         // A time-ordered id has its random bits at the end; the last 32 tell the event.
         let prefix = format!("{namespace}{:010x}", (unique >> 32) & 0xFF_FFFF_FFFF);
-        Self { prefix, ids: unique & !0xFFFF_FFFF }
+        Self { prefix, ids: unique & !0xFFFF_FFFF, start }
     }
 
-    pub(crate) fn category(&self, category: u8) -> CategoryName {
+    fn category(&self, category: u8) -> CategoryName {
         valid(CategoryName::new(format!("{}c{category}", self.prefix)))
     }
 
-    pub(crate) fn stream(&self, stream: u8) -> StreamId {
+    fn stream(&self, stream: u8) -> StreamId {
         let name = valid(StreamName::new(format!("s{}", stream % 2)));
         StreamId { category: self.category(stream / 2), name }
     }
@@ -110,7 +118,7 @@ impl Names {
         valid(Tags::parse(tags.iter().map(|tag| format!("{}t{tag}", self.prefix))))
     }
 
-    pub(crate) fn event(&self, event: &Event) -> NewEvent {
+    fn event(&self, event: &Event) -> NewEvent {
         let id = EventId::from_uuid(uuid::Uuid::from_u128(self.ids | u128::from(event.id)));
         let payload = valid(Payload::json(&event.id));
         let occurred_at = time::OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1_234_567_890);
@@ -177,8 +185,11 @@ impl Names {
                     options = options.backward();
                 }
                 let whole = query.is_empty() && part.limit.is_none();
-                let query = if whole { Query::all() } else { self.query(query) };
-                self.read(store, query, options).await
+                if whole {
+                    self.read(store, Query::all(), options.after(self.start)).await
+                } else {
+                    self.read(store, self.query(query), options).await
+                }
             }
         };
         match (result, op) {
@@ -188,8 +199,23 @@ impl Names {
         }
     }
 
+    /// All own events of a scope.
+    pub(crate) async fn all(
+        &self,
+        store: &dyn StorageAdapter,
+        scope: Scope,
+    ) -> annals::Result<Vec<Stored>> {
+        let source = match scope {
+            Scope::Log => Source::Log,
+            Scope::Category(category) => self.category(category).into(),
+            Scope::Stream(stream) => self.stream(stream).into(),
+        };
+        let options = ReadOptions::default().after(self.start);
+        Ok(self.tell(&self.read(store, source.into(), options).await?))
+    }
+
     /// Reads to the end; what others appended is left out.
-    pub(crate) async fn read(
+    async fn read(
         &self,
         store: &dyn StorageAdapter,
         query: Query,

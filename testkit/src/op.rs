@@ -209,12 +209,11 @@ impl Generator {
             3 => Condition::StreamIsEmpty,
             4 => Condition::StreamExists,
             5..=6 => Condition::PositionIs(u64::from(self.below(7))),
-            7..=10 => Condition::AsSeen,
-            11..=13 if self.capabilities.query_conditions => {
+            7..=9 if self.capabilities.query_conditions => {
                 let after = if self.chance(70) { Mark::Seen } else { self.mark() };
                 Condition::NoMatch { query: self.query(Order::Log), after }
             }
-            11..=13 => Condition::AsSeen,
+            7..=13 => Condition::AsSeen,
             nth => {
                 let parts = (0..self.below(4)).map(|_| self.condition(depth + 1)).collect();
                 if nth < 17 { Condition::All(parts) } else { Condition::Any(parts) }

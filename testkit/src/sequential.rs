@@ -1,8 +1,11 @@
 //! Sequential programs: each answer of an adapter is compared with the model's.
 
 use std::fmt;
+use std::time::Duration;
 
 use annals::{Capabilities, SequenceNumber, StorageAdapter, StoredEvent};
+
+use tokio::time::Instant;
 
 use crate::calls::{Names, Seen};
 use crate::model::{Condition, Item, Mark, Model, Op, Outcome, Part, Scope};
@@ -10,6 +13,8 @@ use crate::op::Generator;
 
 /// How many shorter programs are tried for a counterexample.
 const SHRINK_STEPS: usize = 400;
+/// How long the search for a smaller counterexample may take: well below the limit of a check, on a slow store too.
+pub(crate) const SHRINK_TIME: Duration = Duration::from_secs(5);
 
 /// Operations one after the other, each through the handle of that number.
 ///
@@ -61,19 +66,19 @@ impl Program {
 
     /// The same under names that begin with `namespace`.
     async fn run_in(&self, namespace: &str, handles: &[impl StorageAdapter]) -> Result<(), String> {
-        let mut run =
-            Run { names: Names::new(namespace), model: Model::default(), stored: Vec::new() };
+        let first = handles.first().ok_or("no handle to a store")?;
+        let names = Names::new(namespace, first).await;
+        let mut run = Run { names, model: Model::default(), stored: Vec::new() };
         for (nth, (handle, op)) in self.0.iter().enumerate() {
-            let store = handles.get(*handle % handles.len().max(1)).ok_or("no handle")?;
+            let store = handles.get(*handle % handles.len()).unwrap_or(first);
             let step = run.step(store, op).await;
             step.map_err(|message| format!("operation {nth}, {op:?}: {message}"))?;
         }
-        let Some(store) = handles.first() else { return Ok(()) };
         for stream in 0..4 {
             let source = Scope::Stream(stream);
             let item = Item { source, names: Vec::new(), tags: Vec::new() };
             let part = Part { after: Mark::Start, until: None, limit: None, backward: false };
-            let whole = run.step(store, &Op::Read(vec![item], part)).await;
+            let whole = run.step(first, &Op::Read(vec![item], part)).await;
             whole.map_err(|message| format!("stream {stream} at the end: {message}"))?;
         }
         Ok(())
@@ -95,10 +100,11 @@ impl Program {
         let Err(message) = self.run_in(namespace, handles).await else { return Ok(()) };
         let mut best = Counterexample { program: self.clone(), message };
         let mut steps = SHRINK_STEPS;
+        let until = Instant::now() + SHRINK_TIME;
         loop {
             let mut shorter = None;
             for program in best.program.smaller() {
-                if steps == 0 {
+                if steps == 0 || Instant::now() > until {
                     return Err(best);
                 }
                 steps -= 1;

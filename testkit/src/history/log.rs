@@ -34,7 +34,9 @@ pub(super) fn check(history: &History) -> Result<Vec<usize>, Violation> {
                     })
                     .collect();
                 if whole == (there.len() == events().count()) {
-                    there.into_iter().for_each(|place| owners[place] = Some(nth));
+                    for place in there {
+                        owners[place] = Some(nth);
+                    }
                 }
             }
         }
@@ -70,6 +72,9 @@ fn numbers(history: &History) -> Result<(), Violation> {
                 format!("sequence number {number} was read after {before}"),
             );
         }
+    }
+    for stored in &history.log {
+        let number = stored.number;
         if let Some(other) = ids.insert(stored.event.id, number) {
             let text = format!("event {} is at #{other} and at #{number}", stored.event.id);
             return violation(Anomaly::StoredTwice, text);

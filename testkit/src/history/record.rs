@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals::{Capabilities, Error, Order, ReadOptions, Source};
+use annals::{Capabilities, Error, Order};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::calls::{Names, Seen};
 use crate::harness::Store;
@@ -13,7 +14,7 @@ use crate::history::view::scope;
 use crate::history::{History, Operation, Violation};
 use crate::model::{Op, Outcome, Scope};
 use crate::op::Generator;
-use crate::sequential::simpler;
+use crate::sequential::{SHRINK_TIME, simpler};
 
 /// How often a smaller program is run to see it fail, and how many runs there are in all.
 const ATTEMPTS: usize = 20;
@@ -64,7 +65,7 @@ impl Clients {
     async fn record_in(&self, namespace: &str, handles: &[Store]) -> annals::Result<History> {
         let first = handles.first().ok_or_else(|| Error::invalid("no handle to a store"))?;
         let order = first.capabilities().order;
-        let names = Names::new(namespace);
+        let names = Names::new(namespace, first).await;
         let ticks = Arc::new(AtomicU64::new(0));
         let barrier = Arc::new(Barrier::new(self.0.len().max(1)));
         let mut running = JoinSet::new();
@@ -84,13 +85,7 @@ impl Clients {
         operations.sort_by_key(|operation| operation.invoked);
         let mut log = Vec::new();
         for scope in self.scopes(order) {
-            let source = match scope {
-                Scope::Log => Source::Log,
-                Scope::Category(category) => names.category(category).into(),
-                Scope::Stream(stream) => names.stream(stream).into(),
-            };
-            let events = names.read(first, source.into(), ReadOptions::default()).await?;
-            log.extend(names.tell(&events));
+            log.extend(names.all(first, scope).await?);
         }
         Ok(History { order, operations, log })
     }
@@ -116,12 +111,13 @@ impl Clients {
         handles: &[Store],
     ) -> annals::Result<Result<(), Box<Found>>> {
         let mut runs = RUNS;
+        let until = Instant::now() + SHRINK_TIME;
         let Some(mut best) = self.fails(namespace, handles, 1, &mut runs).await? else {
             return Ok(Ok(()));
         };
         'smaller: loop {
             for smaller in best.clients.smaller() {
-                if runs == 0 {
+                if runs == 0 || Instant::now() > until {
                     break 'smaller;
                 }
                 if let Some(found) = smaller.fails(namespace, handles, ATTEMPTS, &mut runs).await? {

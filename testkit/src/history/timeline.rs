@@ -1,5 +1,7 @@
 //! A history as a picture: one lane for each client.
 
+use std::fmt::Write as _;
+
 use maud::{DOCTYPE, PreEscaped, html};
 
 use crate::history::{History, Operation, Violation};
@@ -137,13 +139,13 @@ fn call(op: &Op) -> String {
         Op::Read(items, part) => {
             let mut text = format!("read {}", query(items));
             if part.after != Mark::At(0) {
-                text.push_str(&format!(" after #{}", number(part.after)));
+                let _ = write!(text, " after #{}", number(part.after));
             }
             if let Some(until) = part.until {
-                text.push_str(&format!(" until #{}", number(until)));
+                let _ = write!(text, " until #{}", number(until));
             }
             if let Some(limit) = part.limit {
-                text.push_str(&format!(" limit {limit}"));
+                let _ = write!(text, " limit {limit}");
             }
             if part.backward {
                 text.push_str(" backward");
@@ -165,10 +167,10 @@ fn query(items: &[crate::model::Item]) -> String {
             Scope::Stream(stream) => format!("s{stream}"),
         };
         if !item.names.is_empty() {
-            text.push_str(&format!(" named {:?}", item.names));
+            let _ = write!(text, " named {:?}", item.names);
         }
         if !item.tags.is_empty() {
-            text.push_str(&format!(" tagged {:?}", item.tags));
+            let _ = write!(text, " tagged {:?}", item.tags);
         }
         text
     };
@@ -207,9 +209,8 @@ fn answer(outcome: &Outcome) -> String {
     };
     match outcome {
         Outcome::Appended(events) if events.is_empty() => "done".to_owned(),
-        Outcome::Appended(events) => numbers(events),
         Outcome::Read(events) if events.is_empty() => "nothing".to_owned(),
-        Outcome::Read(events) => numbers(events),
+        Outcome::Appended(events) | Outcome::Read(events) => numbers(events),
         Outcome::ConditionFailed => "condition failed".to_owned(),
         Outcome::Duplicate => "duplicate".to_owned(),
         Outcome::Invalid => "invalid".to_owned(),
