@@ -144,13 +144,21 @@ pub(crate) struct Generator {
     rng: StdRng,
     capabilities: Capabilities,
     issued: Vec<Event>,
+    /// The last read: the same again finds what is remembered too long.
+    last_read: Option<Op>,
     /// Whether sequence numbers are given as such: only where one client makes all calls.
     numbers: bool,
 }
 
 impl Generator {
     pub(crate) fn new(seed: u64, capabilities: Capabilities, numbers: bool) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), capabilities, issued: Vec::new(), numbers }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            capabilities,
+            issued: Vec::new(),
+            last_read: None,
+            numbers,
+        }
     }
 
     pub(crate) fn below(&mut self, end: u8) -> u8 {
@@ -256,10 +264,15 @@ impl Generator {
     }
 
     pub(crate) fn read(&mut self) -> Op {
+        if let Some(same) = self.last_read.clone().filter(|_| self.chance(30)) {
+            return same;
+        }
         let query = self.query(self.capabilities.order);
         let after = if self.chance(60) { Mark::Start } else { self.mark() };
         let until = self.chance(20).then(|| self.mark());
         let limit = self.chance(35).then(|| u64::from(self.below(6)));
-        Op::Read(query, Part { after, until, limit, backward: self.chance(35) })
+        let op = Op::Read(query, Part { after, until, limit, backward: self.chance(35) });
+        self.last_read = Some(op.clone());
+        op
     }
 }

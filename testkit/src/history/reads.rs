@@ -39,7 +39,9 @@ pub(super) fn states(
     let least = (*counts.start()).min(all.len());
     let expected = select(all[..least].to_vec(), part);
     let expected: Vec<&Stored> = expected.into_iter().map(|place| view.log[place]).collect();
-    if let Some(missed) = expected.iter().find(|stored| !found.contains(stored)) {
+    // Both are in order and `found` holds nothing unwanted, so the first difference is what is missing.
+    let differs = |nth: &usize| found.get(*nth) != Some(expected[*nth]);
+    if let Some(missed) = (0..expected.len()).find(differs).map(|nth| expected[nth]) {
         let text = format!("#{} is missing from {:?}", missed.number, numbers(found));
         return violation(Anomaly::SkippedEvent, text);
     }
