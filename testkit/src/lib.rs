@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a check that panics fails, as it should")]
 
+mod calls;
 mod check;
 mod checks;
 mod child;
@@ -9,10 +10,14 @@ mod context;
 mod gate;
 pub mod generate;
 mod harness;
+pub mod history;
 mod html;
+pub mod model;
+mod op;
 mod proxy;
 mod report;
 mod runner;
+mod sequential;
 mod suite;
 pub mod zoo;
 
