@@ -99,7 +99,8 @@ async fn head(adapter: &Store, capabilities: &Capabilities) -> Outcome<SequenceN
         return Ok(SequenceNumber::START);
     }
     let last = adapter.read(Query::all(), ReadOptions::last(1)).next().await.transpose();
-    let page = last.map_err(|error| Failure::from(error).in_context("the first read of the log"))?;
+    let page =
+        last.map_err(|error| Failure::from(error).in_context("the first read of the log"))?;
     let last = page.as_deref().and_then(<[_]>::first);
     Ok(last.map_or(SequenceNumber::START, |event| event.sequence_number))
 }

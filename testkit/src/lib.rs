@@ -17,6 +17,7 @@ mod op;
 mod proxy;
 mod report;
 mod runner;
+mod scratch;
 mod sequential;
 mod suite;
 pub mod zoo;
@@ -28,4 +29,5 @@ pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Varia
 pub use proxy::{Proxy, Side};
 pub use report::{Entry, Report, SUITE_VERSION, Verdict};
 pub use runner::main;
+pub use scratch::scratch;
 pub use suite::{Flavour, Profile, Suite};
