@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::check::{Failure, Outcome, chain, ensure};
+use crate::generate::valid;
 use crate::harness::{Gate, Harness, NotRun, Opened, Store, Variant};
 use crate::suite::Profile;
 
@@ -253,10 +254,6 @@ impl Subject {
     pub(crate) async fn latest(&self, query: impl Into<Query>) -> Outcome<Option<StoredEvent>> {
         Ok(self.read(query, ReadOptions::last(1)).await?.pop())
     }
-}
-
-fn valid<T, E: std::fmt::Display>(name: Result<T, E>) -> T {
-    name.unwrap_or_else(|error| panic!("a check chose a bad name: {error}"))
 }
 
 /// A plain event with a JSON payload, metadata and an `occurred_at` that differs from now.

@@ -46,7 +46,7 @@ fn text(rule: Rule) -> Option<String> {
     Some(text.replace("[`", "`").replace("`]", "`"))
 }
 
-fn words(need: &Need) -> String {
+fn words(need: Need) -> String {
     let name = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let feature = |feature| name(serde_json::to_value(feature).unwrap_or_default());
     match need {
@@ -71,7 +71,7 @@ fn page() -> String {
                 Class::Optional => "optional",
                 Class::Stochastic => "stochastic",
             };
-            let needs: Vec<_> = check.needs.iter().map(words).collect();
+            let needs: Vec<_> = check.needs.iter().copied().map(words).collect();
             let caught = specimens().filter(|broken| broken.caught_by.contains(&check.id)).count();
             let caught = if caught == 0 { String::new() } else { caught.to_string() };
             let _ = writeln!(
@@ -114,7 +114,7 @@ fn the_contract_has_no_rule_without_checks() {
 #[test]
 fn the_words_for_needs_are_those_of_the_capabilities() {
     let need = Need::Has(annals_testkit::Feature::MultiStreamAppend);
-    assert_eq!(words(&need), "`multi_stream_append`");
-    assert_eq!(words(&Need::Hook(Hook::PageSize)), "hook `PageSize`");
-    assert_eq!(words(&Need::Disturb(Disturbance::HoldLock)), "hook `HoldLock`");
+    assert_eq!(words(need), "`multi_stream_append`");
+    assert_eq!(words(Need::Hook(Hook::PageSize)), "hook `PageSize`");
+    assert_eq!(words(Need::Disturb(Disturbance::HoldLock)), "hook `HoldLock`");
 }
