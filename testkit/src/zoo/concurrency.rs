@@ -6,13 +6,8 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
 
-use super::bent::{Log, Shared, but, dawdle};
+use super::bent::{Log, Shared, but, dawdle, push_all};
 use super::numbers::Plain;
-
-fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
-    let mut log = shared.log();
-    prepared.iter().for_each(|event| log.push(event.clone()));
-}
 
 bent_specimens! {
     /// Conditions are judged and positions counted before the lock is taken.
@@ -191,50 +186,6 @@ bent_specimens! {
             found.retain(|event| event.sequence_number.value() <= seen);
             found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
             Ok(found)
-        }
-    }
-
-    /// A dropped append keeps the lock.
-    DropKeepsLock caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            while shared.counter.swap(1, Ordering::SeqCst) == 1 {
-                tokio::task::yield_now().await;
-            }
-            let prepared = self.prepare(&mut shared.log(), &writes);
-            tokio::task::yield_now().await;
-            if let Ok(prepared) = &prepared {
-                push_all(shared, prepared);
-            }
-            shared.counter.store(0, Ordering::SeqCst);
-            prepared
-        }
-    }
-
-    /// An append that is dropped half way leaves half of it stored.
-    DropStoresHalf caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            let (first, second) = prepared.split_at(prepared.len() / 2);
-            push_all(shared, first);
-            tokio::task::yield_now().await;
-            push_all(shared, second);
-            Ok(prepared)
-        }
-    }
-
-    /// An append that is dropped leaves its numbers used, though contiguity is declared.
-    DropBurnsNumbers caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            shared.log().last += prepared.len() as u64;
-            tokio::task::yield_now().await;
-            push_all(shared, &prepared);
-            Ok(prepared)
         }
     }
 
