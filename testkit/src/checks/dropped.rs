@@ -98,7 +98,7 @@ async fn drop_append(cx: Context) -> Outcome {
                     if turn % 3 == 0 {
                         drops.again(turn).await?;
                     } else {
-                        drops.next(turn, writes(), &how).await?;
+                        drops.next(&drops.handle(turn), writes(), &how).await?;
                     }
                 }
                 if ended {
@@ -161,7 +161,7 @@ async fn drop_queued(cx: Context) -> Outcome {
         for (call, outcome) in calls.into_iter().zip(outcomes) {
             drops.keep(call, format!("beside one {how}"), Some(&outcome))?;
         }
-        drops.next(polls, vec![always(&streams[0], light(1))], &how).await?;
+        drops.next(&drops.handle(polls), vec![always(&streams[0], light(1))], &how).await?;
         if ended {
             break;
         }
@@ -211,7 +211,7 @@ async fn drop_many(cx: Context) -> Outcome {
             drops.keep(call, format!("{wave} after {taken} polls"), outcome.as_ref())?;
         }
         for turn in 0..2 {
-            drops.next(turn, vec![always(&streams[turn], light(1))], &wave).await?;
+            drops.next(&drops.handle(turn), vec![always(&streams[turn], light(1))], &wave).await?;
         }
     }
     drops.judge().await

@@ -125,11 +125,21 @@ impl Drops {
     }
 
     /// An append that must succeed, and soon.
-    pub(super) async fn next(&mut self, turn: usize, writes: Vec<Append>, after: &str) -> Outcome {
-        let store = self.handle(turn);
+    pub(super) async fn next(
+        &mut self,
+        store: &Subject,
+        writes: Vec<Append>,
+        after: &str,
+    ) -> Outcome {
         let what = format!("the next append after one {after}");
-        let outcome = within(LIMIT, &what, patient(&store, &writes)).await?;
-        self.keep(writes, format!("next after one {after}"), Some(&outcome))
+        let outcome = within(LIMIT, &what, certain(store, &writes)).await?;
+        outcome.map_err(|error| Failure::from(error).in_context(&what))?;
+        self.begun.push(Begun {
+            writes,
+            how: format!("next after one {after}"),
+            fate: Fate::Stored,
+        });
+        Ok(())
     }
 
     /// Makes the last append again: it is done now, or it was before.
@@ -207,5 +217,18 @@ impl Drops {
         let streams: Vec<_> = streams.iter().collect();
         ledger.verify_with(&streams, "after dropped appends").await?;
         ledger.verify_no_hole("after dropped appends").await
+    }
+}
+
+/// Repeats an append for as long as it is unknown what came of it, or the store too busy: with the same ids that
+/// is safe. What the store kept for a caller who is gone may fail once.
+async fn certain(store: &Subject, writes: &[Append]) -> Result<()> {
+    let mut unknown = 0;
+    loop {
+        match patient(store, writes).await {
+            Err(Error::OutcomeUnknown(_)) if unknown < 5 => unknown += 1,
+            Err(Error::DuplicateEvent(_)) if unknown > 0 => return Ok(()),
+            other => return other.map(drop),
+        }
     }
 }

@@ -202,24 +202,6 @@ bent_specimens! {
         }
     }
 
-    /// An append blocks its thread for a while.
-    BlocksExecutor caught by ["rt.responsive"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            #[expect(clippy::disallowed_methods, reason = "that is the bug")]
-            std::thread::sleep(Duration::from_millis(writes.iter().map(|write| write.events.len() as u64).sum()));
-            Plain.append(shared, writes).await
-        }
-    }
-
-    /// An append copies the stream that it writes to.
-    AppendCopiesStream caught by ["res.append_scaling"] {
-        fn facts(&self, log: &Log, write: &Append) -> Facts {
-            let copied: Vec<_> = log.candidates(&write.stream.clone().into()).map(|event| (**event).clone()).collect();
-            let head = copied.last().map(|event| event.position);
-            Facts { head, ..Plain.facts(log, write) }
-        }
-    }
-
     /// Under contention writers that could go on are refused.
     SpuriousRefusal caught by ["cond.no_spurious"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {

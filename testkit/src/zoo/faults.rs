@@ -1,15 +1,21 @@
-//! Adapters that go wrong when a caller goes away.
+//! Adapters that go wrong when a caller goes away, that are at odds with executors, or that cost too much.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Poll, Waker};
+use std::thread::ThreadId;
+use std::time::Duration;
 
-use annals::{Append, EventPages, Query, ReadOptions, Result, StoredEvent};
+use annals::{
+    Append, Direction, Error, EventPages, Facts, Position, Query, ReadOptions, Result, StoredEvent,
+    StreamId,
+};
 use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
 
-use super::bent::{Shared, dawdle, push_all};
+use super::bent::{Log, Shared, but, dawdle, push_all, within};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -98,7 +104,7 @@ bent_specimens! {
                 let others = rest.split_off(write.events.len());
                 let (shared, own) = (Arc::clone(shared), std::mem::replace(&mut rest, others));
                 let written = tokio::spawn(async move { push_all(&shared, &own) }).await;
-                written.map_err(annals::Error::unavailable)?;
+                written.map_err(Error::unavailable)?;
             }
             Ok(prepared)
         }
@@ -117,7 +123,7 @@ bent_specimens! {
     DropLeaksConnection caught by ["fault.drop_many"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             while shared.counter.load(Ordering::SeqCst) >= 20 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             shared.counter.fetch_add(1, Ordering::SeqCst);
             dawdle().await;
@@ -131,7 +137,7 @@ bent_specimens! {
     DroppedReadKeepsConnection caught by ["fault.drop_read"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             while shared.counter.load(Ordering::SeqCst) >= 10 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Plain.append(shared, writes).await
         }
@@ -169,6 +175,151 @@ bent_specimens! {
             let handle: Weak<()> = Arc::downgrade(&self.alive);
             let pages = Plain::read(&Arc::new(Plain), shared, size, query, options);
             pages.take_while(move |_| std::future::ready(handle.strong_count() > 0)).boxed()
+        }
+    }
+
+    /// Blocks its thread where only a runtime of several threads permits it.
+    BlocksInPlace caught by ["rt.current_thread"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            tokio::task::block_in_place(|| self.check_append(&writes))?;
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// What it does without waiting is taken for alone, which it is on one thread only.
+    RacesBetweenThreads caught by ["rt.multi_thread"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            (0..10).for_each(|_| std::thread::yield_now());
+            push_all(shared, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Remembers the heads of streams for each thread.
+    HeadsPerThread { heads: Mutex<HashMap<(ThreadId, StreamId), Position>> } caught by ["rt.other_runtime"] {
+        fn facts(&self, log: &Log, write: &Append) -> Facts {
+            let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = heads.get(&(std::thread::current().id(), write.stream.clone()));
+            let facts = Plain.facts(log, write);
+            Facts { head: known.copied().or(facts.head), ..facts }
+        }
+
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            heads.insert((std::thread::current().id(), event.stream.clone()), event.position);
+            log.push(event);
+        }
+    }
+
+    /// All work is done on the runtime where the handle was made, for as long as that is there.
+    BoundToRuntime { maker: Maker } caught by ["rt.dropped_runtime"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let own = Arc::clone(shared);
+            let work = async move { Plain.append(&own, writes).await };
+            match &self.maker.0 {
+                None => work.await,
+                Some(runtime) => runtime.spawn(work).await.unwrap_or_else(|error| Err(Error::unavailable(error))),
+            }
+        }
+    }
+
+    /// Wakes the task that polled it first, whoever polls it now.
+    WakesFirstOnly caught by ["rt.send"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let state = Arc::new(Mutex::new((false, None::<Waker>)));
+            let done = Arc::clone(&state);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let mut state = done.lock().unwrap_or_else(PoisonError::into_inner);
+                state.0 = true;
+                state.1.take().into_iter().for_each(Waker::wake);
+            });
+            std::future::poll_fn(|context| {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.0 {
+                    return Poll::Ready(());
+                }
+                state.1.get_or_insert_with(|| context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// An append blocks its thread for a while.
+    BlocksExecutor caught by ["rt.responsive"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            #[expect(clippy::disallowed_methods, reason = "that is the bug")]
+            std::thread::sleep(Duration::from_millis(writes.iter().map(|write| write.events.len() as u64).sum()));
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// An append copies the stream that it writes to.
+    AppendCopiesStream caught by ["res.append_scaling"] {
+        fn facts(&self, log: &Log, write: &Append) -> Facts {
+            let copied: Vec<_> = log.candidates(&write.stream.clone().into()).map(|event| (**event).clone()).collect();
+            let head = copied.last().map(|event| event.position);
+            Facts { head, ..Plain.facts(log, write) }
+        }
+    }
+
+    /// A read blocks its thread for a while.
+    BlocksInReads caught by ["rt.responsive"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let found = Plain.select(log, query, options)?;
+            #[expect(clippy::disallowed_methods, reason = "that is the bug")]
+            std::thread::sleep(Duration::from_millis(found.len() as u64));
+            Ok(found)
+        }
+    }
+
+    /// A read takes the whole stream, and leaves out what was not asked for afterwards.
+    ReadsWholeStream caught by ["res.read_scaling"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let mut found = Plain.select(log, query, &but(options, |it| *it = ReadOptions::default()))?;
+            if options.direction == Direction::Backward {
+                found.reverse();
+            }
+            found.retain(|event| within(event, options));
+            found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+            Ok(found)
+        }
+    }
+
+    /// The store is closed when one of its handles is dropped.
+    DropClosesForAll { closer: Closer } caught by ["res.concurrent_handles"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            if shared.counter.load(Ordering::SeqCst) == 1 {
+                return Err(Error::unavailable("closed"));
+            }
+            self.closer.0.get_or_init(|| Arc::clone(shared));
+            Plain.append(shared, writes).await
+        }
+    }
+}
+
+/// The runtime on which it was made.
+#[derive(Debug)]
+struct Maker(Option<tokio::runtime::Handle>);
+
+impl Default for Maker {
+    fn default() -> Self {
+        Self(tokio::runtime::Handle::try_current().ok())
+    }
+}
+
+/// Closes the store when it is dropped.
+#[derive(Debug, Default)]
+struct Closer(OnceLock<Arc<Shared>>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.get() {
+            shared.counter.store(1, Ordering::SeqCst);
         }
     }
 }
