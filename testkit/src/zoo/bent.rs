@@ -323,3 +323,10 @@ pub(super) fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
     let mut log = shared.log();
     prepared.iter().for_each(|event| log.push(event.clone()));
 }
+
+/// Finds the streams of the events anew.
+pub(super) fn reindex(log: &mut Log) {
+    let events = std::mem::take(&mut log.events);
+    log.streams.clear();
+    events.into_iter().for_each(|event| log.push(event));
+}

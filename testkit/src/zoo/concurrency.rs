@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
 
-use super::bent::{Log, Shared, but, dawdle, push_all};
+use super::bent::{Log, Shared, but, dawdle, push_all, reindex};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -251,10 +251,4 @@ impl StreamLocks {
         let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(locks.entry(stream.clone()).or_default())
     }
-}
-
-fn reindex(log: &mut Log) {
-    let events = std::mem::take(&mut log.events);
-    log.streams.clear();
-    events.into_iter().for_each(|event| log.push(event));
 }
