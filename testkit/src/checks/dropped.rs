@@ -66,46 +66,72 @@ async fn drop_append(cx: Context) -> Outcome {
     let mut drops = Drops::open(&cx).await?;
     let room = most(&drops.store);
     let multi = drops.store.capabilities.multi_stream_append && room >= 5;
-    let shapes: [(&str, &[usize]); 3] = [("single", &[3]), ("multi", &[2, 3]), ("large", &[300])];
-    for (shape, counts) in shapes.into_iter().filter(|(shape, _)| multi || *shape != "multi") {
-        for contended in [false, true].into_iter().filter(|it| !it || shape != "large") {
-            let streams =
-                ["a", "b"].map(|to| drops.store.stream(to, &format!("{shape}{contended}")));
-            let writes = || -> Vec<Append> {
-                let counts = counts.iter().map(|count| (*count).min(room));
-                streams.iter().zip(counts).map(|(to, count)| always(to, light(count))).collect()
-            };
-            let mut turn = 0;
-            for polls in sweep() {
-                let mut ended = true;
-                for linger in [false, true] {
-                    turn += 1;
-                    let mut others = JoinSet::new();
-                    for nth in 0..if contended { 3 } else { 0 } {
-                        let (store, call) = (drops.handle(nth), writes());
-                        others.spawn(async move { (patient(&store, &call).await, call) });
-                    }
-                    let (store, call) = (drops.handle(turn / 2), writes());
-                    let outcome =
-                        drop_after(store.adapter.append(call.clone()), polls, linger).await;
-                    ended &= outcome.is_some();
-                    let how = format!("dropped after {polls} polls");
-                    let beside = format!("an append beside one {how}");
-                    for (outcome, call) in within(LIMIT, &beside, others.join_all()).await? {
-                        drops.keep(call, format!("beside one {how}"), Some(&outcome))?;
-                    }
-                    drops.keep(call, how.clone(), outcome.as_ref())?;
-                    if turn % 3 == 0 {
-                        drops.again(turn).await?;
-                    } else {
-                        drops.next(&drops.handle(turn), writes(), &how).await?;
-                    }
-                }
-                if ended {
-                    break;
-                }
+    let shapes: [(&[usize], usize); 5] =
+        [(&[3], 0), (&[3], 3), (&[2, 3], 0), (&[2, 3], 3), (&[300], 0)];
+    for (counts, beside) in shapes.into_iter().filter(|(counts, _)| multi || counts.len() == 1) {
+        let counts: Vec<_> = counts.iter().map(|count| (*count).min(room)).collect();
+        drop_swept(&mut drops, &counts, beside).await?;
+    }
+    drop_refused(&mut drops, multi).await?;
+    drops.judge().await
+}
+
+/// Drops appends of so many events to each stream after every number of polls, with so many others at work.
+async fn drop_swept(drops: &mut Drops, counts: &[usize], beside: usize) -> Outcome {
+    let name = format!("{counts:?} beside {beside}");
+    let streams = ["a", "b"].map(|to| drops.store.stream(to, &name));
+    let writes = || -> Vec<Append> {
+        streams.iter().zip(counts).map(|(to, count)| always(to, light(*count))).collect()
+    };
+    let mut turn = 0;
+    for polls in sweep() {
+        let mut ended = true;
+        for linger in [false, true] {
+            turn += 1;
+            let mut others = JoinSet::new();
+            for nth in 0..beside {
+                let (store, call) = (drops.handle(nth), writes());
+                others.spawn(async move { (patient(&store, &call).await, call) });
             }
-            drops.judge().await?;
+            let (store, call) = (drops.handle(turn / 2), writes());
+            let outcome = drop_after(store.adapter.append(call.clone()), polls, linger).await;
+            ended &= outcome.is_some();
+            let how = format!("dropped after {polls} polls");
+            let what = format!("an append beside one {how}");
+            for (outcome, call) in within(LIMIT, &what, others.join_all()).await? {
+                drops.keep(call, format!("beside one {how}"), Some(&outcome))?;
+            }
+            drops.keep(call, how.clone(), outcome.as_ref())?;
+            if turn % 3 == 0 {
+                drops.again(turn).await?;
+            } else {
+                drops.next(&drops.handle(turn), writes(), &how).await?;
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The same with appends whose condition does not hold: they leave nothing, whenever they are dropped.
+async fn drop_refused(drops: &mut Drops, multi: bool) -> Outcome {
+    let [one, two] = ["a", "b"].map(|to| drops.store.stream(to, "refused"));
+    drops.next(&drops.handle(0), vec![always(&one, light(1))], "dropped").await?;
+    for polls in sweep() {
+        let mut call = vec![Append::new(one.clone(), light(1), WriteCondition::StreamIsEmpty)];
+        if multi {
+            call.insert(polls % 2, always(&two, light(2)));
+        }
+        let store = drops.handle(polls);
+        let outcome = drop_after(store.adapter.append(call.clone()), polls, polls % 3 == 0).await;
+        let how = format!("whose condition does not hold, dropped after {polls} polls");
+        let ended = outcome.is_some();
+        drops.refuse(call, how.clone(), outcome)?;
+        drops.next(&drops.handle(polls / 2), vec![always(&one, light(1))], &how).await?;
+        if ended {
+            break;
         }
     }
     Ok(())
@@ -116,57 +142,78 @@ async fn drop_queued(cx: Context) -> Outcome {
     let mut random = StdRng::seed_from_u64(cx.seed());
     let streams = ["a", "b"].map(|to| drops.store.stream(to, "queued"));
     for polls in sweep().skip(1) {
-        let (first, second) = (drops.store.clone(), drops.other.clone());
-        let call = vec![always(&streams[0], light(1))];
-        let mut holder = first.adapter.append(call.clone());
-        // It stands still with whatever it has taken, and the others queue behind it.
-        let held = poll_times(polls, false, |cx| holder.as_mut().poll(cx)).await;
-        let mut waiting = Vec::new();
-        for nth in 0..6 {
-            let call = vec![always(&streams[nth % 2], light(most(&first).min(2)))];
-            let handle = if nth < 4 { &first } else { &second };
-            let mut work = handle.adapter.append(call.clone());
-            let outcome = poll_times(2, true, |cx| work.as_mut().poll(cx)).await;
-            waiting.push((call, work, outcome));
+        let mut ended = true;
+        for held in 0..2 {
+            ended &= drop_behind(&mut drops, &streams, held, polls, &mut random).await?;
         }
-        let (mut left, mut rest) = (Vec::new(), Vec::new());
-        for (nth, (call, work, outcome)) in waiting.into_iter().enumerate() {
-            // The first to wait, or another, and not all of them.
-            let dropped = (nth == 0) == (polls % 2 == 1) || (nth < 5 && random.random_bool(0.3));
-            if outcome.is_some() || dropped {
-                left.push((call, outcome));
-            } else {
-                rest.push((call, work));
-            }
-        }
-        let how = format!("dropped in the queue behind one polled {polls} times");
-        for (call, outcome) in left {
-            drops.keep(call, how.clone(), outcome.as_ref())?;
-        }
-        let ended = held.is_some();
-        let holding = async {
-            match held {
-                Some(outcome) => Some(outcome),
-                None if polls % 3 == 0 => {
-                    drop(holder);
-                    None
-                }
-                None => Some(holder.await),
-            }
-        };
-        let (calls, works): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
-        let all = futures_util::future::join(holding, join_all(works));
-        let (held, outcomes) = within(LIMIT, &format!("an append beside one {how}"), all).await?;
-        drops.keep(call, "at the head of the queue".to_owned(), held.as_ref())?;
-        for (call, outcome) in calls.into_iter().zip(outcomes) {
-            drops.keep(call, format!("beside one {how}"), Some(&outcome))?;
-        }
-        drops.next(&drops.handle(polls), vec![always(&streams[0], light(1))], &how).await?;
         if ended {
             break;
         }
     }
     drops.judge().await
+}
+
+/// Drops appends that wait behind one to the stream `held`, which stands still after so many polls with whatever
+/// it has taken. Gives whether that one came to its end.
+async fn drop_behind(
+    drops: &mut Drops,
+    streams: &[StreamId; 2],
+    held: usize,
+    polls: usize,
+    random: &mut StdRng,
+) -> Outcome<bool> {
+    let room = most(&drops.store).min(2);
+    let multi = drops.store.capabilities.multi_stream_append && room == 2;
+    // The first call may wait for the stream that is held with the other one in hand.
+    let [free, held] = [1 - held, held].map(|nth| &streams[nth]);
+    let call = |nth: usize| match nth % 4 {
+        0 if multi => vec![always(free, light(1)), always(held, light(1))],
+        3 if multi => vec![always(held, light(1)), always(free, light(1))],
+        nth => vec![always([held, free][nth % 2], light(room))],
+    };
+    let (first, second) = (drops.store.clone(), drops.other.clone());
+    let leading = vec![always(held, light(1))];
+    let mut holder = first.adapter.append(leading.clone());
+    let done = poll_times(polls, false, |cx| holder.as_mut().poll(cx)).await;
+    let mut waiting = Vec::new();
+    for nth in 0..7 {
+        let (call, handle) = (call(nth), if nth < 5 { &first } else { &second });
+        let mut work = handle.adapter.append(call.clone());
+        let outcome = poll_times(2, true, |cx| work.as_mut().poll(cx)).await;
+        waiting.push((call, work, outcome));
+    }
+    let how = format!("dropped in the queue behind one polled {polls} times");
+    let (mut calls, mut works) = (Vec::new(), Vec::new());
+    for (nth, (call, work, outcome)) in waiting.into_iter().enumerate() {
+        // The first that waits and some others, but not the last.
+        if outcome.is_some() || nth == 0 || (nth < 6 && random.random_bool(0.4)) {
+            drops.keep(call, how.clone(), outcome.as_ref())?;
+        } else {
+            calls.push(call);
+            works.push(work);
+        }
+    }
+    let ended = done.is_some();
+    let holding = async {
+        match done {
+            None if polls.is_multiple_of(3) => {
+                drop(holder);
+                None
+            }
+            None => Some(holder.await),
+            done => done,
+        }
+    };
+    let all = futures_util::future::join(holding, join_all(works));
+    let (done, outcomes) = within(LIMIT, &format!("an append beside one {how}"), all).await?;
+    drops.keep(leading, "at the head of the queue".to_owned(), done.as_ref())?;
+    for (call, outcome) in calls.into_iter().zip(outcomes) {
+        drops.keep(call, format!("beside one {how}"), Some(&outcome))?;
+    }
+    for (turn, stream) in streams.iter().enumerate() {
+        drops.next(&drops.handle(polls + turn), vec![always(stream, light(1))], &how).await?;
+    }
+    Ok(ended)
 }
 
 async fn drop_many(cx: Context) -> Outcome {
@@ -210,8 +257,8 @@ async fn drop_many(cx: Context) -> Outcome {
             }
             drops.keep(call, format!("{wave} after {taken} polls"), outcome.as_ref())?;
         }
-        for turn in 0..2 {
-            drops.next(&drops.handle(turn), vec![always(&streams[turn], light(1))], &wave).await?;
+        for (turn, stream) in streams.iter().enumerate() {
+            drops.next(&drops.handle(turn), vec![always(stream, light(1))], &wave).await?;
         }
     }
     drops.judge().await

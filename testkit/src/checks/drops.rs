@@ -124,6 +124,25 @@ impl Drops {
         Ok(())
     }
 
+    /// Keeps an append that had to be refused for its condition, or that was dropped before.
+    pub(super) fn refuse(
+        &mut self,
+        writes: Vec<Append>,
+        how: String,
+        outcome: Option<Result<Vec<StoredEvent>>>,
+    ) -> Outcome {
+        let found = match outcome {
+            None | Some(Err(Error::ConditionFailed(_) | Error::Unavailable(_))) => {
+                self.begun.push(Begun { writes, how, fate: Fate::Absent });
+                return Ok(());
+            }
+            Some(Ok(_)) => "it was stored".to_owned(),
+            Some(Err(error)) => chain(&error),
+        };
+        let what = describe(&writes);
+        Err(Failure::new(format!("{what}, {how}: expected ConditionFailed, found: {found}")))
+    }
+
     /// An append that must succeed, and soon.
     pub(super) async fn next(
         &mut self,

@@ -38,13 +38,10 @@ pub(super) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// Events in the long stream; the short one has a few.
-const LONG: usize = 4_000;
-
-/// A long stream and a short one, which differ in nothing else.
-async fn long_and_short(store: &Subject) -> Outcome<[StreamId; 2]> {
+/// A stream of so many events and one of a few, which differ in nothing else.
+async fn long_and_short(store: &Subject, count: usize) -> Outcome<[StreamId; 2]> {
     let [long, short] = ["long", "short"].map(|to| store.stream("orders", to));
-    let mut left = LONG;
+    let mut left = count;
     while left > 0 {
         let batch = light(left.min(most(store)));
         left -= batch.len();
@@ -70,44 +67,74 @@ async fn least<const N: usize, W: Future<Output = Outcome>>(
     Ok(least)
 }
 
+/// Measures until the costs are as they should be, a few times: others may have been at work. The last costs, if
+/// they never are.
+async fn cheap<const N: usize, W: Future<Output = Outcome<[Duration; N]>>>(
+    is_cheap: impl Fn([Duration; N]) -> bool,
+    mut costs: impl FnMut() -> W,
+) -> Outcome<Result<(), [Duration; N]>> {
+    let mut found = costs().await?;
+    for _ in 0..2 {
+        if is_cheap(found) {
+            break;
+        }
+        found = costs().await?;
+    }
+    Ok(if is_cheap(found) { Ok(()) } else { Err(found) })
+}
+
 async fn append_scaling(cx: Context) -> Outcome {
+    const LONG: usize = 8_000;
     let store = cx.open().await?;
-    let streams = long_and_short(&store).await?;
-    let cheap = |[long, short]: [Duration; 2]| long <= short * 8;
+    let before = store.stream("orders", "before");
+    let [fresh] = append_costs(&store, [&before], &WriteCondition::Always).await?;
+    let [long, short] = long_and_short(&store, LONG).await?;
     for (what, condition) in [
         ("an append", WriteCondition::Always),
         ("an append to a stream that exists", WriteCondition::StreamExists),
         ("a refused append", WriteCondition::PositionIs(Position::new(u64::from(u32::MAX)))),
     ] {
-        let mut costs = [Duration::ZERO; 2];
-        for _ in 0..3 {
-            costs = least(12, |nth| {
-                let call = vec![Append::new(streams[nth].clone(), light(1), condition.clone())];
-                async {
-                    match store.adapter.append(call).await {
-                        Err(error) if !error.is_condition_failed() => Err(error.into()),
-                        _ => Ok(()),
-                    }
-                }
-            })
-            .await?;
-            if cheap(costs) {
-                break;
-            }
-        }
-        if !cheap(costs) {
-            let [long, short] = costs;
-            return Err(Failure::new(format!(
+        cheap(
+            |[long, short]| long <= short * 5,
+            || append_costs(&store, [&long, &short], &condition),
+        )
+        .await?
+        .map_err(|[long, short]| {
+            Failure::new(format!(
                 "{what} took {long:?} on a stream of {LONG} events, and {short:?} on one of a few"
-            )));
-        }
+            ))
+        })?;
     }
-    Ok(())
+    let always = &WriteCondition::Always;
+    cheap(|[later]| later <= fresh * 5, || append_costs(&store, [&before], always)).await?.map_err(
+        |[later]| {
+            Failure::new(format!(
+                "an append took {later:?} with {LONG} events more in the log, and {fresh:?} before"
+            ))
+        },
+    )
+}
+
+/// What one append to each of the streams takes.
+async fn append_costs<const N: usize>(
+    store: &Subject,
+    streams: [&StreamId; N],
+    condition: &WriteCondition,
+) -> Outcome<[Duration; N]> {
+    least(12, |nth| async move {
+        let call = vec![Append::new(streams[nth].clone(), light(1), condition.clone())];
+        match store.adapter.append(call).await {
+            Err(error) if !error.is_condition_failed() => Err(error.into()),
+            _ => Ok(()),
+        }
+    })
+    .await
 }
 
 async fn read_scaling(cx: Context) -> Outcome {
+    const LONG: usize = 3_000;
     let store = cx.open().await?;
-    let [long, short] = long_and_short(&store).await?;
+    let [long, short] = long_and_short(&store, LONG).await?;
     let mut after = Vec::new();
     for stream in [&long, &short] {
         let last = store.latest(stream.clone()).await?.map(|event| event.sequence_number.value());
@@ -124,28 +151,21 @@ async fn read_scaling(cx: Context) -> Outcome {
         // The whole stream; what is asked for; and the same of the short one, which a slow connection slows
         // down as much.
         let work = [(&long, ReadOptions::default()), (&long, options[0]), (&short, options[1])];
-        let cheap = |[whole, long, short]: [Duration; 3]| long <= short * 4 || long <= whole / 3;
-        let mut costs = [Duration::ZERO; 3];
-        for _ in 0..3 {
-            costs = least(4, |nth| {
+        let is_cheap = |[whole, long, short]: [Duration; 3]| long <= short * 4 || long <= whole / 3;
+        let costs = || {
+            least(3, |nth| {
                 let ((stream, options), store) = (work[nth], &store);
                 async move {
-                    let found = store.try_read(stream.clone(), options).await??;
-                    drop(found);
+                    store.try_read(stream.clone(), options).await??;
                     Ok(())
                 }
             })
-            .await?;
-            if cheap(costs) {
-                break;
-            }
-        }
-        if !cheap(costs) {
-            let [whole, long, short] = costs;
-            return Err(Failure::new(format!(
-                "reading {what} of {LONG} took {long:?}, reading all of them {whole:?}, and {what} of a few {short:?}"
-            )));
-        }
+        };
+        cheap(is_cheap, costs).await?.map_err(|[whole, long, short]| {
+            Failure::new(format!(
+                "{what} of {LONG} took {long:?} to read, all of them {whole:?}, and {what} of a few {short:?}"
+            ))
+        })?;
     }
     Ok(())
 }

@@ -61,6 +61,14 @@ pub(super) const CHECKS: &[Check] = &[
         "appends and reads that are begun in one task can be ended in another"
     ),
     check!(
+        "rt.dropped_outside",
+        [A6],
+        Required,
+        [],
+        dropped_outside,
+        "handles, reads and appends can be dropped where there is no runtime"
+    ),
+    check!(
         "rt.responsive",
         [A6],
         Stochastic,
@@ -349,6 +357,34 @@ async fn send(cx: Context) -> Outcome {
         }
     }
     Ok(())
+}
+
+async fn dropped_outside(cx: Context) -> Outcome {
+    let mut drops = Drops::open(&cx).await?;
+    let stream = drops.store.stream("orders", "outside");
+    drops
+        .next(&drops.handle(0), vec![always(&stream, light(most(&drops.store).min(20)))], "dropped")
+        .await?;
+    for polls in sweep() {
+        let (made, call) = (cx.open().await?, vec![always(&stream, light(1))]);
+        let (store, writes) = (made.clone(), call.clone());
+        let mut work = Box::pin(async move { store.adapter.append(writes).await });
+        let outcome = poll_times(polls, polls % 2 == 0, |cx| work.as_mut().poll(cx)).await;
+        let mut pages = made.adapter.read(stream.clone().into(), ReadOptions::default());
+        let read = poll_times(polls, polls % 2 == 0, |cx| pages.poll_next_unpin(cx)).await;
+        let how = format!("dropped after {polls} polls where there is no runtime");
+        drops.keep(call, how.clone(), outcome.as_ref())?;
+        let ended = outcome.is_some() && read.is_some();
+        let outside = std::thread::spawn(move || drop((work, pages, made)));
+        let joined = tokio::task::spawn_blocking(move || outside.join().is_ok());
+        let fine = joined.await.map_err(|error| Failure::new(error.to_string()))?;
+        ensure!(fine, "a handle, a read and an append panicked when they were {how}");
+        drops.next(&drops.handle(polls), vec![always(&stream, light(1))], &how).await?;
+        if ended {
+            break;
+        }
+    }
+    drops.judge().await
 }
 
 /// How long other tasks of a thread may have to wait for one poll: far more than a poll should take.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::ThreadId;
@@ -13,7 +13,7 @@ use annals::{
     StreamId,
 };
 use futures_util::{StreamExt, stream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::bent::{Log, Shared, but, dawdle, push_all, within};
 use super::numbers::Plain;
@@ -116,6 +116,46 @@ bent_specimens! {
             let _turn = self.turns.take().await;
             dawdle().await;
             Plain.append(shared, writes).await
+        }
+    }
+
+    /// A call over several streams gives back what it took once it has taken all, and not before.
+    DropWhileTaking { permits: Permits } caught by ["fault.drop_queued"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let mut sorted: Vec<_> = writes.iter().map(|write| write.stream.clone()).collect();
+            sorted.sort();
+            let mut taken = Vec::new();
+            for stream in sorted {
+                let permits = self.permits.of(stream);
+                if let Ok(permit) = permits.acquire().await {
+                    permit.forget();
+                }
+                taken.push(permits);
+            }
+            let _release = Release(taken);
+            dawdle().await;
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// A refused append is stored at first, and taken back unless it is dropped before.
+    DropLeavesRefused caught by ["fault.drop_append"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let before = shared.log().clone();
+            let mut stored = writes.clone();
+            stored.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
+            let prepared = self.prepare(&mut shared.log(), &stored)?;
+            let refused = self.prepare(&mut shared.log(), &writes).err();
+            push_all(shared, &prepared);
+            if let Some(error) = refused {
+                tokio::task::yield_now().await;
+                *shared.log() = before;
+                return Err(error);
+            }
+            Ok(prepared)
         }
     }
 
@@ -277,6 +317,22 @@ bent_specimens! {
         }
     }
 
+    /// An append copies the log, to go back to it if it fails.
+    AppendCopiesLog caught by ["res.append_scaling"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let before = shared.log().clone();
+            Plain.append(shared, writes).await.inspect_err(|_| drop(before))
+        }
+    }
+
+    /// A handle that was used has a task clean up when it is dropped.
+    DropSpawns { cleaner: Cleaner } caught by ["rt.dropped_outside"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.cleaner.0.store(true, Ordering::SeqCst);
+            Plain.append(shared, writes).await
+        }
+    }
+
     /// A read takes the whole stream, and leaves out what was not asked for afterwards.
     ReadsWholeStream caught by ["res.read_scaling"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
@@ -321,6 +377,38 @@ impl Drop for Closer {
         if let Some(shared) = self.0.get() {
             shared.counter.store(1, Ordering::SeqCst);
         }
+    }
+}
+
+/// Has a task clean up what was used.
+#[derive(Debug, Default)]
+struct Cleaner(AtomicBool);
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::SeqCst) {
+            tokio::spawn(async {});
+        }
+    }
+}
+
+/// A permit for each stream.
+#[derive(Debug, Default)]
+struct Permits(Mutex<HashMap<StreamId, Arc<Semaphore>>>);
+
+impl Permits {
+    fn of(&self, stream: StreamId) -> Arc<Semaphore> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(stream).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+}
+
+/// Gives back permits that were forgotten.
+struct Release(Vec<Arc<Semaphore>>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|taken| taken.add_permits(1));
     }
 }
 
