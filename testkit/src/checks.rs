@@ -8,6 +8,7 @@ mod capability;
 mod condition;
 mod connection;
 mod dropped;
+mod drops;
 mod durability;
 mod history;
 mod ledger;
