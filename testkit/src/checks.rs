@@ -8,6 +8,7 @@ mod capability;
 mod composition;
 mod condition;
 mod connection;
+mod custom;
 mod decisions;
 mod dropped;
 mod durability;
@@ -31,6 +32,7 @@ mod runtime;
 mod sequence;
 mod time;
 mod visibility;
+mod world;
 
 /// Every check, in the order of reports.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
@@ -42,6 +44,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         multi::CHECKS,
         condition::CHECKS,
         query_condition::CHECKS,
+        custom::CHECKS,
         race::CHECKS,
         capability::CHECKS,
         payload::CHECKS,

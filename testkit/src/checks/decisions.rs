@@ -18,7 +18,7 @@ const OPERATIONS: u8 = 40;
 /// Programs of appends only, through two handles. With `queries` most leaves ask for matches.
 pub(super) async fn decisions(cx: &Context, queries: bool) -> Outcome {
     let handles = [cx.open().await?.adapter, cx.open().await?.adapter];
-    for seed in cx.cases(10) {
+    for seed in cx.cases(8) {
         let capabilities = handles[0].capabilities();
         let program =
             Maker { random: StdRng::seed_from_u64(seed), capabilities, queries }.program();

@@ -1,6 +1,6 @@
 //! Conditions with what they come to, and the calls that bring them before a store.
 
-use annals::{Append, Position, SequenceNumber, StreamId, WriteCondition};
+use annals::{Append, Position, SequenceNumber, StoredEvent, StreamId, WriteCondition};
 
 use crate::check::Outcome;
 use crate::checks::ledger::{Ledger, always, light, most};
@@ -82,13 +82,18 @@ impl Form {
 }
 
 impl Ledger {
-    /// Appends under the condition, which must be done or refused as the condition comes to.
-    pub(super) async fn judge(&mut self, stream: &StreamId, case: &Judged, form: Form) -> Outcome {
+    /// Appends under the condition, which must be done or refused as the condition comes to; gives what was stored.
+    pub(super) async fn judge(
+        &mut self,
+        stream: &StreamId,
+        case: &Judged,
+        form: Form,
+    ) -> Outcome<Vec<StoredEvent>> {
         let call = form.call(&self.store, stream, case.condition.clone());
         if case.holds {
-            return self.append(call).await.map(drop);
+            return self.append(call).await;
         }
-        self.unmet(call, "its condition does not hold").await
+        self.unmet(call, "its condition does not hold").await.map(|()| Vec::new())
     }
 
     /// The same with each of some cases in each form. The cases follow from the stream as it is then, and `stream`
