@@ -83,7 +83,7 @@ impl Predicate for Probe {
 
 /// Decides by the position and name of the last event.
 #[derive(Debug)]
-struct LastIs(Option<StoredEvent>);
+pub(super) struct LastIs(pub(super) Option<StoredEvent>);
 
 impl Predicate for LastIs {
     fn expectation(&self) -> String {

@@ -365,3 +365,14 @@ pub(super) fn needs_room(store: &Subject, events: usize) -> Outcome {
 pub(super) fn always(stream: &StreamId, events: Vec<NewEvent>) -> Append {
     Append::new(stream.clone(), events, WriteCondition::Always)
 }
+
+/// Repeats a call for as long as the store is too busy, a bounded number of times.
+pub(super) async fn patient(store: &Subject, call: &[Append]) -> annals::Result<Vec<StoredEvent>> {
+    let mut tries = 0;
+    loop {
+        match store.adapter.append(call.to_vec()).await {
+            Err(error) if error.is_retryable() && tries < 20 => tries += 1,
+            other => return other,
+        }
+    }
+}
