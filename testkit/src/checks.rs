@@ -29,6 +29,7 @@ mod query_condition;
 mod race;
 mod read;
 mod refusal;
+mod refusals;
 mod resource;
 mod runtime;
 mod sequence;

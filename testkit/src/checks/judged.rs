@@ -68,7 +68,12 @@ impl Form {
         forms
     }
 
-    fn call(self, store: &Subject, stream: &StreamId, condition: WriteCondition) -> Vec<Append> {
+    pub(super) fn call(
+        self,
+        store: &Subject,
+        stream: &StreamId,
+        condition: WriteCondition,
+    ) -> Vec<Append> {
         let write = |count| Append::new(stream.clone(), light(count), condition);
         let another = || always(&store.stream("beside", "another"), light(1));
         match self {
