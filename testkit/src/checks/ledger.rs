@@ -256,7 +256,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
+    /// The events of the streams asked for, ascending.
+    pub(super) fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
         let streams = self.streams.iter().filter(|(stream, _)| of(stream));
         let mut events: Vec<_> = streams.flat_map(|(_, events)| events.iter().cloned()).collect();
         events.sort_by_key(|event| event.sequence_number);
