@@ -6,7 +6,7 @@ use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
 use annals::{
-    Append, EventStore, Metadata, NewEvent, Query, ReadOptions, StreamId, WriteCondition,
+    Append, EventStore, Handlers, Metadata, NewEvent, Query, ReadOptions, StreamId, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
 use futures_util::FutureExt;
@@ -114,6 +114,27 @@ fn a_read_leaves_one_record() {
     assert_eq!((read.name, read.level), ("annals.reading", Level::DEBUG));
     assert!(read.fields.contains("query=stream profiles/joe;"), "{}", read.fields);
     assert!(read.fields.contains("limit: Some(7)"), "{}", read.fields);
+}
+
+#[test]
+fn a_resumed_projection_reads_only_what_is_new() {
+    let stream = EventStore::new(MemoryAdapter::new()).stream(STREAM);
+    let count = Handlers::new("count", 0).on_missing(|count, _| {
+        *count += 1;
+        Ok(())
+    });
+    let (seen, projection) = records(async {
+        let two = [secretive(), secretive()];
+        stream.append(two, WriteCondition::Always).await.expect("appends");
+        let mut projection = stream.project(&count).await.expect("folds");
+        stream.resume(&count, &mut projection).await.expect("folds");
+        projection
+    });
+    assert_eq!(projection.state, 2);
+    let reads: Vec<_> = seen.iter().filter(|record| record.name == "annals.reading").collect();
+    let [first, second] = reads.as_slice() else { panic!("{reads:?}") };
+    assert!(first.fields.contains("after: SequenceNumber(0)"), "{}", first.fields);
+    assert!(second.fields.contains("after: SequenceNumber(2)"), "{}", second.fields);
 }
 
 #[test]

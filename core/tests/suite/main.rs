@@ -11,3 +11,4 @@ mod projections;
 mod queries;
 mod retry;
 mod strategies;
+mod times;

@@ -169,6 +169,26 @@ fn refusals_tell_where() {
     assert_eq!(refusal(r#""\udc00\ud800""#), "half of a surrogate pair is escaped at byte 1");
 }
 
+/// Each escape alone, and each with each: a parser that builds the text is the second opinion.
+#[test]
+fn halves_of_pairs_are_found_in_every_spelling() {
+    let escapes: Vec<String> = ["d", "D", "c", "e", "0"]
+        .iter()
+        .flat_map(|first| "0123456789abcdefABCDEF".chars().map(move |second| (first, second)))
+        .map(|(first, second)| format!("\\u{first}{second}3F"))
+        .collect();
+    let judge = |text: String| {
+        let built = serde_json::from_str::<String>(&text);
+        assert_eq!(Payload::json_bytes(text.clone()).is_ok(), built.is_ok(), "{text}: {built:?}");
+    };
+    for one in &escapes {
+        judge(format!("\"{one}\""));
+        for other in &escapes {
+            judge(format!("\"{one}{other}\""));
+        }
+    }
+}
+
 #[test]
 fn depth_and_size_cost_no_stack() {
     let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
