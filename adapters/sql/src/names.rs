@@ -55,7 +55,7 @@ pub trait Lookup {
     ///
     /// # Errors
     /// A failed look-up, or that there is none.
-    fn name(&mut self, id: i64) -> Result<Name, Self::Error>;
+    fn name(&mut self, id: i64) -> Result<&Name, Self::Error>;
 }
 
 /// The names that rows referred to lately. What a number stands for never changes, so entries never go stale.
@@ -78,17 +78,22 @@ impl Dictionary {
     }
 
     /// The name of this number, if it is known.
-    pub fn name(&mut self, id: i64) -> Option<Name> {
-        self.names.get(&id).cloned()
+    pub fn name(&mut self, id: i64) -> Option<&Name> {
+        self.names.get(&id)
     }
 
     /// Learns a stream from the texts of its row.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when `name` is not a name.
-    pub fn learn_stream(&mut self, id: i64, category: Name, name: &str) -> Result<StreamId> {
+    pub fn learn_stream(
+        &mut self,
+        id: i64,
+        category: CategoryName,
+        name: &str,
+    ) -> Result<StreamId> {
         let name = StreamName::new(name).map_err(|error| Error::Corrupt(error.into()))?;
-        let stream = StreamId { category: category.category, name };
+        let stream = StreamId { category, name };
         self.streams.put(id, stream.clone());
         Ok(stream)
     }
@@ -102,10 +107,9 @@ impl Dictionary {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when `text` is not a name.
-    pub fn learn_name(&mut self, id: i64, text: &str) -> Result<Name> {
-        let name = Name::from_store(text)?;
-        self.names.put(id, name.clone());
-        Ok(name)
+    pub fn learn_name(&mut self, id: i64, text: &str) -> Result<()> {
+        self.names.put(id, Name::from_store(text)?);
+        Ok(())
     }
 
     /// Forgets everything, as after a transaction whose numbers were never committed.

@@ -49,12 +49,15 @@ impl RawEvent {
         let number = |column: i64| {
             u64::try_from(column).map_err(|_| Error::Corrupt("a number is negative".into()))
         };
-        let tags = self.tags.into_iter().map(|tag| Ok(lookup.name(tag)?.tag));
+        let tags = self.tags.into_iter().map(|tag| Ok(lookup.name(tag)?.tag.clone()));
         let event = NewEvent {
             tags: tags.collect::<Result<_, L::Error>>()?,
             id: EventId::from_uuid(self.id),
-            name: lookup.name(self.name_id)?.event,
-            payload: Payload::from_store(lookup.name(self.encoding_id)?.encoding, self.payload),
+            name: lookup.name(self.name_id)?.event.clone(),
+            payload: Payload::from_store(
+                lookup.name(self.encoding_id)?.encoding.clone(),
+                self.payload,
+            ),
             metadata: self.metadata.map(Metadata::from_store),
             occurred_at: from_micros(self.occurred_at)?,
         };

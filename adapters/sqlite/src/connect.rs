@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals::Error;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Outcome, is_busy};
@@ -62,6 +63,8 @@ fn open(path: &Path, more: OpenFlags, options: &SqliteOptions) -> Outcome<Connec
 
 fn set_up(connection: &Connection) -> Outcome<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans do not depend on bound values: otherwise SQLite prepares a statement again whenever a limit changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(())
 }

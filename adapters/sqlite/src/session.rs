@@ -209,19 +209,19 @@ impl Lookup for Names<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([id])?;
         let row = rows.next()?.ok_or_else(|| dangling("stream"))?;
-        let category = self.name(row.get(0)?)?;
+        let category = self.name(row.get(0)?)?.category.clone();
         Ok(self.dictionary.learn_stream(id, category, text(row, 1)?)?)
     }
 
-    fn name(&mut self, id: i64) -> Outcome<Name> {
-        if let Some(name) = self.dictionary.name(id) {
-            return Ok(name);
+    fn name(&mut self, id: i64) -> Outcome<&Name> {
+        if self.dictionary.name(id).is_none() {
+            let sql = "SELECT name FROM names WHERE name_id = ?1";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([id])?;
+            let row = rows.next()?.ok_or_else(|| dangling("name"))?;
+            self.dictionary.learn_name(id, text(row, 0)?)?;
         }
-        let mut statement =
-            self.connection.prepare_cached("SELECT name FROM names WHERE name_id = ?1")?;
-        let mut rows = statement.query([id])?;
-        let row = rows.next()?.ok_or_else(|| dangling("name"))?;
-        Ok(self.dictionary.learn_name(id, text(row, 0)?)?)
+        Ok(self.dictionary.name(id).ok_or_else(|| dangling("name"))?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Random sequences of operations give the same on SQLite as on the memory adapter.
 
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
+
 use annals::{
     Append, Direction, Error, EventId, Metadata, NewEvent, Payload, Position, Query, QueryItem,
     ReadOptions, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId, Tags,
