@@ -90,6 +90,32 @@ impl Scan {
         self.items = Some(items);
     }
 
+    /// Takes the next page off, so that it can be read while others are. Where the places of pages are not known
+    /// beforehand it takes all, and leaves nothing. Sequence numbers without holes make full pages of it; with
+    /// holes pages are smaller, and nothing is missed.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        let span = self.until.saturating_sub(self.after);
+        let is_whole_log = self.items.as_deref() == Some(&[Item::ALL]);
+        let mut part = self.clone();
+        if !is_whole_log || self.left < span || span <= self.page as u64 {
+            self.left = 0;
+            return part;
+        }
+        match self.direction {
+            Direction::Forward => {
+                self.after += self.page as u64;
+                part.until = self.after;
+            }
+            Direction::Backward => {
+                self.until -= self.page as u64;
+                part.after = self.until;
+            }
+        }
+        self.page = self.page.saturating_mul(GROWTH).min(self.largest_page);
+        part
+    }
+
     /// The bounds of the next page.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
@@ -107,12 +133,21 @@ impl Scan {
         let full = page.len() as u64 >= self.left.min(self.page as u64);
         self.left = self.left.saturating_sub(page.len() as u64);
         match page.last() {
-            Some(last) if full || cut => match self.direction {
+            Some(last) if (full || cut) && !self.ends_at(last) => match self.direction {
                 Direction::Forward => self.after = last.sequence_number.value(),
                 Direction::Backward => self.until = last.sequence_number.value().saturating_sub(1),
             },
             _ => self.left = 0,
         }
         self.page = self.page.saturating_mul(GROWTH).min(self.largest_page);
+    }
+
+    /// Whether `last` is the last event that there can be.
+    fn ends_at(&self, last: &StoredEvent) -> bool {
+        let number = last.sequence_number.value();
+        match self.direction {
+            Direction::Forward => number >= self.until,
+            Direction::Backward => number <= self.after.saturating_add(1),
+        }
     }
 }

@@ -45,6 +45,7 @@ mod session;
 mod threads;
 mod writer;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -179,62 +180,67 @@ impl StorageAdapter for SqliteAdapter {
             return stream::iter([Err(error)]).boxed();
         }
         let scan = Scan::new(query, &options, self.shared.options.page_size.get());
-        let state = (self.clone(), Next::First(scan));
-        stream::unfold(state, |(adapter, next)| async move {
-            let (page, next) = adapter.turn(next).await?;
-            Some((page, (adapter, next)))
-        })
-        .boxed()
+        let read = Read { adapter: self.clone(), rest: scan, asked: VecDeque::new(), begun: false };
+        stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) }).boxed()
     }
 }
 
-/// How a read goes on.
-enum Next {
-    /// With its first page.
-    First(Scan),
-    /// With its second page, asked for when it is wanted.
-    Second(Scan),
-    /// With a page that was asked for while the one before was consumed.
-    Asked(oneshot::Receiver<Page>),
-    /// Not at all.
-    End,
+/// How many pages are read while one is consumed, from the third page on.
+const PAGES_AHEAD: usize = 2;
+
+/// A read under way. It holds no connection: pages that were asked for are read whether it is polled or not.
+struct Read {
+    adapter: SqliteAdapter,
+    /// What was not asked for yet.
+    rest: Scan,
+    /// Pages that come before it, in order.
+    asked: VecDeque<oneshot::Receiver<Page>>,
+    begun: bool,
 }
 
-impl SqliteAdapter {
-    async fn turn(&self, next: Next) -> Option<(Result<Vec<StoredEvent>>, Next)> {
-        let (asked, is_first) = match next {
-            Next::First(scan) if scan.is_done() => return None,
-            Next::First(scan) => (self.ask(scan), true),
-            Next::Second(scan) => (self.ask(scan), false),
-            Next::Asked(page) => (Ok(page), false),
-            Next::End => return None,
-        };
-        let page = match asked {
-            Ok(page) => page.await.unwrap_or_else(|_| Err(closed())),
-            Err(error) => Err(error),
-        };
-        let (scan, page) = match page {
-            Ok(page) => page,
-            Err(error) => return Some((Err(error), Next::End)),
-        };
-        if page.is_empty() {
-            return None;
-        }
-        let next = if scan.is_done() {
-            Next::End
-        } else if is_first {
-            Next::Second(scan)
-        } else {
-            match self.ask(scan.clone()) {
-                Ok(asked) => Next::Asked(asked),
-                Err(_) => Next::Second(scan),
+impl Read {
+    async fn turn(&mut self) -> Option<Result<Vec<StoredEvent>>> {
+        match self.next_page().await {
+            Ok(page) if page.is_empty() => None,
+            Ok(page) => Some(Ok(page)),
+            Err(error) => {
+                self.asked.clear();
+                self.rest.set_items(Vec::new());
+                Some(Err(error))
             }
-        };
-        Some((Ok(page), next))
+        }
     }
 
-    fn ask(&self, scan: Scan) -> Result<oneshot::Receiver<Page>> {
-        self.reads()?.ask(scan)
+    /// The next page; empty when there is none.
+    async fn next_page(&mut self) -> Result<Vec<StoredEvent>> {
+        loop {
+            let next = match self.asked.pop_front() {
+                Some(next) => next,
+                None if self.rest.is_done() => return Ok(Vec::new()),
+                None => self.ask()?,
+            };
+            let (scan, page) = next.await.unwrap_or_else(|_| Err(closed()))?;
+            if !scan.is_done() {
+                if self.rest.is_done() && self.asked.is_empty() {
+                    self.rest = scan;
+                } else {
+                    // A page that was cut short: its other part comes before what was asked for already.
+                    self.asked.push_front(self.adapter.reads()?.ask(scan)?);
+                }
+            }
+            while self.begun && self.asked.len() < PAGES_AHEAD && !self.rest.is_done() {
+                let next = self.ask()?;
+                self.asked.push_back(next);
+            }
+            self.begun = true;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn ask(&mut self) -> Result<oneshot::Receiver<Page>> {
+        self.adapter.reads()?.ask(self.rest.split())
     }
 }
 

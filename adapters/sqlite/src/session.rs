@@ -111,13 +111,36 @@ impl Session {
 
     /// The next page of `scan`; empty only when it is done.
     pub(crate) fn page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
-        if scan.items().is_none() {
-            scan.fix_head(self.head()?);
-            if scan.is_done() {
-                return Ok(Vec::new());
-            }
-            scan.set_items(resolve(&scan.query(), self)?);
+        if scan.items().is_some() {
+            return self.next_page(scan);
         }
+        // One transaction for all statements of the first page: each would take and release the locks of its own.
+        self.execute("BEGIN")?;
+        let page = self.first_page(scan);
+        let ended = self.execute("COMMIT");
+        if ended.is_err() && !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK");
+        }
+        let page = page?;
+        ended?;
+        Ok(page)
+    }
+
+    pub(crate) fn execute(&self, sql: &str) -> Outcome<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn first_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+        scan.fix_head(self.head()?);
+        if scan.is_done() {
+            return Ok(Vec::new());
+        }
+        scan.set_items(resolve(&scan.query(), self)?);
+        self.next_page(scan)
+    }
+
+    fn next_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
         let bounds = scan.bounds();
         let (page, cut) = match scan.items().unwrap_or_default() {
             [] => (Vec::new(), false),

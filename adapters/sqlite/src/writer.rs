@@ -154,7 +154,7 @@ impl Writer {
                 self.roll_back();
                 Ok(outcomes)
             }
-            Ok(outcomes) => match self.execute("COMMIT") {
+            Ok(outcomes) => match self.session.execute("COMMIT") {
                 Ok(()) => Ok(outcomes),
                 Err(failure) => {
                     self.abandon();
@@ -173,7 +173,7 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Outcome<()> {
-        self.execute("BEGIN IMMEDIATE")?;
+        self.session.execute("BEGIN IMMEDIATE")?;
         let known = self.refresh();
         if known.is_err() {
             self.abandon();
@@ -206,13 +206,8 @@ impl Writer {
     fn roll_back(&mut self) {
         // Some failures have rolled back already. If it fails, the next BEGIN says so.
         if !self.session.connection().is_autocommit() {
-            let _ = self.execute("ROLLBACK");
+            let _ = self.session.execute("ROLLBACK");
         }
-    }
-
-    fn execute(&self, sql: &str) -> Outcome<()> {
-        self.session.connection().prepare_cached(sql)?.execute([])?;
-        Ok(())
     }
 
     /// Judges an append and inserts its events. An inner error refuses this append only; nothing was inserted.
