@@ -49,7 +49,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use annals::{
     Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
@@ -63,7 +63,7 @@ use futures_util::{StreamExt, stream};
 
 pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
-use crate::threads::{Page, Reads};
+use crate::threads::{Ended, Page, Reads};
 use crate::writer::Request;
 
 const NAME: &str = "sqlite";
@@ -83,6 +83,7 @@ struct Shared {
     options: SqliteOptions,
     queue: Queue<Request>,
     reads: RwLock<Option<Reads>>,
+    readers_ended: Mutex<Ended>,
 }
 
 impl SqliteAdapter {
@@ -109,12 +110,13 @@ impl SqliteAdapter {
     }
 
     async fn start(place: Place, options: SqliteOptions) -> Result<Self> {
-        let (queue, reads) = threads::start(&place, &options).await?;
+        let (queue, reads, ended) = threads::start(&place, &options).await?;
         let reads = RwLock::new(Some(reads));
-        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads }) })
+        let readers_ended = Mutex::new(ended);
+        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers_ended }) })
     }
 
-    /// Closes the store for all handles: what is queued is committed, the writer's connection is closed, and all
+    /// Closes the store for all handles: what is queued is committed, all connections are closed, and all
     /// further calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when the last handle
     /// is dropped, but nobody can wait for it.
     ///
@@ -123,6 +125,13 @@ impl SqliteAdapter {
     pub async fn close(&self) {
         self.shared.queue.close();
         drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
+        let readers = &self.shared.readers_ended;
+        let readers = std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in readers {
+            // The end of the thread drops the sender: that is what is waited for.
+            let _ = reader.await;
+        }
+        // The writer's connection is the last, and leaves the file without the two beside it.
         let (done, ended) = oneshot::channel();
         if self.shared.queue.send(Request::Stop(done)).is_ok() {
             // The writer may have been stopped by another handle: it is gone then as well.

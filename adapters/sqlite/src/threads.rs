@@ -64,11 +64,14 @@ impl Reads {
     }
 }
 
+/// Told when each thread has ended: its sender is dropped then.
+pub(crate) type Ended = Vec<oneshot::Receiver<()>>;
+
 /// Opens the store and starts its threads. They end when the handles are gone and what is queued is done.
 pub(crate) async fn start(
     place: &Place,
     options: &SqliteOptions,
-) -> Result<(Queue<Request>, Reads)> {
+) -> Result<(Queue<Request>, Reads, Ended)> {
     let (queue, intake) = queue(options.queue_bound.get());
     let (ready, opened) = oneshot::channel();
     let (at, with) = (place.clone(), options.clone());
@@ -82,18 +85,28 @@ pub(crate) async fn start(
         }
     })?;
     opened.await.map_err(|_| closed())??;
+    let mut ended = Vec::new();
     let serves = match place {
         Place::Memory => Reads::Writer(queue.clone()),
-        Place::File(path) => Reads::Pool(start_readers(path, options)?),
+        Place::File(path) => Reads::Pool(start_readers(path, options, &mut ended)?),
     };
-    Ok((queue, serves))
+    Ok((queue, serves, ended))
 }
 
-fn start_readers(path: &Path, options: &SqliteOptions) -> Result<Sender<ReadRequest>> {
+fn start_readers(
+    path: &Path,
+    options: &SqliteOptions,
+    ended: &mut Ended,
+) -> Result<Sender<ReadRequest>> {
     let (sender, receiver) = bounded(PAGES_ASKED_FOR);
     for _ in 0..options.readers.get() {
         let (path, options, receiver) = (path.to_owned(), options.clone(), receiver.clone());
-        spawn("reader", move || read(&path, &options, &receiver))?;
+        let (end, is_ended) = oneshot::channel::<()>();
+        ended.push(is_ended);
+        spawn("reader", move || {
+            read(&path, &options, &receiver);
+            drop(end);
+        })?;
     }
     Ok(sender)
 }
