@@ -1,4 +1,4 @@
-#![doc = include_str!("../../README.md")]
+#![doc = include_str!("../README.md")]
 #![doc = ""]
 #![doc = "# Traces"]
 #![doc = "The facade leaves named `tracing` records, target `annals`: `annals.appending`, `annals.appended`,"]

@@ -1,0 +1,230 @@
+//! The import on repositories of every kind, made here with the git command.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use annals::{EventStore, ReadOptions};
+use annals_examples::activity::activity;
+use annals_examples::git::{GitError, Repository};
+use annals_examples::import::{Imported, Streams, import, path_text};
+use annals_memory::MemoryAdapter;
+use tempfile::TempDir;
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let status = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=Ann Lee", "-c", "user.email=ann@example.com"])
+        .args(["-c", "commit.gpgsign=false", "-c", "core.protectNTFS=false"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("git runs");
+    assert!(status.success(), "git {arguments:?}");
+}
+
+fn empty_repository() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    git(folder.path(), &["init", "--initial-branch=main"]);
+    folder
+}
+
+fn commit(folder: &Path, file: &std::ffi::OsStr, content: &[u8]) {
+    let path = folder.join(file);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, content).expect("a file");
+    git(folder, &["add", "--all"]);
+    git(folder, &["commit", "--message", "a change"]);
+}
+
+fn store() -> EventStore {
+    EventStore::new(MemoryAdapter::new())
+}
+
+async fn imported(store: &EventStore, folder: &Path) -> Imported {
+    let repository = Repository::open(folder).expect("a repository");
+    import(store, &repository, || {}).await.expect("an import")
+}
+
+async fn files(folder: &Path) -> Vec<(String, u64)> {
+    let store = store();
+    imported(&store, folder).await;
+    let streams = Streams::of(&Repository::open(folder).expect("a repository")).expect("streams");
+    let state = activity(&store, &streams).await.expect("a projection").state;
+    state.top_files(100).into_iter().map(|(path, changes)| (path.to_owned(), changes)).collect()
+}
+
+#[tokio::test]
+async fn a_second_import_finds_nothing_new() {
+    let folder = empty_repository();
+    for nth in 0..5 {
+        commit(folder.path(), "a.txt".as_ref(), format!("{nth}\n").as_bytes());
+    }
+    let store = store();
+    let first = imported(&store, folder.path()).await;
+    assert_eq!(first, Imported { commits: 5, events: 10, known: 0 });
+    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 0, events: 0, known: 5 });
+
+    commit(folder.path(), "b.txt".as_ref(), b"new\n");
+    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 1, events: 2, known: 5 });
+    let log = store.log().read(ReadOptions::default()).into_vec().await.expect("the log");
+    assert_eq!(log.len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn imports_at_once_append_each_commit_once() {
+    let folder = empty_repository();
+    for nth in 0..30 {
+        commit(folder.path(), format!("{}.txt", nth % 3).as_ref(), format!("{nth}\n").as_bytes());
+    }
+    let store = store();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (store, path) = (store.clone(), folder.path().to_owned());
+        tasks.spawn(async move { imported(&store, &path).await });
+    }
+    let all = tasks.join_all().await;
+    assert_eq!(all.iter().map(|one| one.commits).sum::<u64>(), 30);
+    assert!(all.iter().all(|one| one.commits + one.known == 30), "{all:?}");
+    assert_eq!(
+        store.log().read(ReadOptions::default()).into_vec().await.expect("the log").len(),
+        60
+    );
+}
+
+#[tokio::test]
+async fn the_folds_count_authors_lines_files_and_months() {
+    let folder = empty_repository();
+    commit(folder.path(), "a.txt".as_ref(), b"1\n2\n3\n");
+    commit(folder.path(), "a.txt".as_ref(), b"1\n3\n");
+    commit(folder.path(), "b.txt".as_ref(), b"1\n");
+    let store = store();
+    imported(&store, folder.path()).await;
+    let streams =
+        Streams::of(&Repository::open(folder.path()).expect("a repository")).expect("streams");
+    let projection = activity(&store, &streams).await.expect("a projection");
+    let author = &projection.state.authors["Ann Lee"];
+    assert_eq!((author.commits, author.added, author.deleted), (3, 4, 1));
+    assert_eq!(projection.state.top_files(9), [("a.txt", 2), ("b.txt", 1)]);
+    assert_eq!(projection.state.commits(), 3);
+
+    let chart = folder.path().join("chart.svg");
+    annals_examples::chart::draw(&projection.state, "a <title>", &chart).expect("a chart");
+    let svg = std::fs::read_to_string(chart).expect("the chart");
+    assert!(svg.contains("Ann Lee") && svg.contains("a &lt;title&gt;"), "{svg}");
+    assert!(annals_examples::tables::tables(&projection.state, 5).contains("a.txt"));
+}
+
+#[tokio::test]
+async fn commits_without_files_and_merges_are_recorded() {
+    let folder = empty_repository();
+    commit(folder.path(), "a.txt".as_ref(), b"a\n");
+    git(folder.path(), &["commit", "--allow-empty", "--message", "nothing"]);
+    git(folder.path(), &["commit", "--allow-empty", "--allow-empty-message", "--message", ""]);
+    git(folder.path(), &["checkout", "-b", "side"]);
+    commit(folder.path(), "side.txt".as_ref(), b"side\n");
+    git(folder.path(), &["checkout", "main"]);
+    commit(folder.path(), "main.txt".as_ref(), b"main\n");
+    git(folder.path(), &["merge", "--no-ff", "--message", "merged", "side"]);
+    let store = store();
+    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 6, events: 9, known: 0 });
+}
+
+#[tokio::test]
+async fn renames_deletes_and_binary_files_are_changes() {
+    let folder = empty_repository();
+    commit(folder.path(), "old.txt".as_ref(), b"text\n");
+    commit(folder.path(), "image.bin".as_ref(), &[0, 159, 146, 150, 0]);
+    git(folder.path(), &["mv", "old.txt", "new.txt"]);
+    git(folder.path(), &["commit", "--message", "renamed"]);
+    git(folder.path(), &["rm", "image.bin"]);
+    git(folder.path(), &["commit", "--message", "deleted"]);
+    let expected = [("image.bin", 2), ("old.txt", 2), ("new.txt", 1)];
+    let expected: Vec<_> = expected.into_iter().map(|(path, n)| (path.to_owned(), n)).collect();
+    assert_eq!(files(folder.path()).await, expected);
+}
+
+#[tokio::test]
+async fn strange_paths_keep_apart() {
+    let folder = empty_repository();
+    let long = format!("{0}/{0}/{0}/{0}", "d".repeat(90));
+    let paths: Vec<Vec<u8>> = vec![
+        b"plain.txt".to_vec(),
+        b"with \"quotes\" and 'more'".to_vec(),
+        b"line\nbreak\tand tab".to_vec(),
+        b"back\\slash".to_vec(),
+        b"100%0A".to_vec(),
+        b"\n100".to_vec(),
+        "ünï/ço∂é/日本.txt".as_bytes().to_vec(),
+        b"not\xFFutf8".to_vec(),
+        b"not\xFEutf8".to_vec(),
+        format!("{long}/one").into_bytes(),
+        format!("{long}/two").into_bytes(),
+    ];
+    for path in &paths {
+        commit(folder.path(), std::ffi::OsStr::from_bytes(path), path);
+    }
+    let mut expected: Vec<_> = paths.iter().map(|path| (path_text(path), 1)).collect();
+    expected.sort();
+    assert_eq!(files(folder.path()).await, expected);
+    assert_eq!(path_text(b"100%0A"), "100%250A");
+    assert_eq!(path_text(b"not\xFFutf8\n"), "not%FFutf8%0A");
+}
+
+#[tokio::test]
+async fn an_author_that_is_no_text_is_still_an_author() {
+    let folder = empty_repository();
+    let author = b"commit refs/heads/main\nauthor Ren\xE9 <r@example.com> 900000000 +0200\n\
+        committer Ren\xE9 <r@example.com> 900000000 +0200\ndata 2\nhi\nM 100644 inline f\ndata 2\nf\n\n";
+    let mut import = Command::new("git")
+        .arg("-C")
+        .arg(folder.path())
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    std::io::Write::write_all(&mut import.stdin.take().expect("a pipe"), author).expect("a commit");
+    assert!(import.wait().expect("git ends").success());
+    let store = store();
+    imported(&store, folder.path()).await;
+    let streams =
+        Streams::of(&Repository::open(folder.path()).expect("a repository")).expect("streams");
+    let state = activity(&store, &streams).await.expect("a projection").state;
+    assert_eq!(state.authors.keys().collect::<Vec<_>>(), ["Ren\u{FFFD}"]);
+    assert_eq!(state.months.keys().collect::<Vec<_>>(), ["1998-07"]);
+}
+
+#[tokio::test]
+async fn bare_and_shallow_repositories_are_read() {
+    let folder = empty_repository();
+    for nth in 0..4 {
+        commit(folder.path(), "a.txt".as_ref(), format!("{nth}\n").as_bytes());
+    }
+    let clones = TempDir::new().expect("a folder");
+    let origin = format!("file://{}", folder.path().display());
+    git(clones.path(), &["clone", "--bare", &origin, "bare"]);
+    git(clones.path(), &["clone", "--depth", "2", &origin, "shallow"]);
+    assert_eq!(imported(&store(), &clones.path().join("bare")).await.commits, 4);
+    assert_eq!(imported(&store(), &clones.path().join("shallow")).await.commits, 2);
+}
+
+#[test]
+fn what_is_no_history_is_a_clear_error() {
+    let folder = TempDir::new().expect("a folder");
+    let error = Repository::open(folder.path()).expect_err("no repository");
+    assert!(matches!(error, GitError::NoRepository(_)), "{error}");
+    let error = Repository::open(&folder.path().join("missing")).expect_err("no folder");
+    assert!(matches!(error, GitError::NoRepository(_)), "{error}");
+    let empty = empty_repository();
+    let error = Repository::open(empty.path()).expect_err("no commits");
+    assert!(matches!(error, GitError::Empty(_)), "{error}");
+    assert!(error.to_string().ends_with("has no commits"), "{error}");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_named() {
+    let error = annals_examples::store::open("oracle").expect_err("no such store");
+    assert_eq!(error.to_string(), "there is no store \"oracle\"; give: memory");
+}

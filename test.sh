@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Runs all checks and tests. On Debian and Ubuntu it installs what is missing; what it does, it says.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+CARGO_DENY_VERSION=0.20.2
+
+step() {
+    printf '\n=== %s (%ss)\n' "$*" "$SECONDS"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+need() { # need COMMAND PACKAGE
+    if command -v "$1" >/dev/null; then return; fi
+    echo "$1 is missing: installing the package $2"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+}
+
+step "what the tests need"
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install Rust 1.89 or later, see https://rustup.rs" >&2
+    exit 1
+fi
+need git git
+need cc gcc
+for component in fmt clippy; do
+    if ! cargo "$component" --version >/dev/null 2>&1; then
+        echo "cargo $component is missing: adding it to the toolchain"
+        rustup component add "${component/fmt/rustfmt}"
+    fi
+done
+tools="$PWD/target/tools"
+export PATH="$tools/bin:$PATH"
+if ! cargo deny --version 2>/dev/null | grep -qF "$CARGO_DENY_VERSION"; then
+    echo "cargo-deny $CARGO_DENY_VERSION is missing: building it to target/tools (some minutes, once)"
+    cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY_VERSION" cargo-deny
+fi
+
+step "formatting"
+cargo fmt --all --check
+
+step "clippy"
+cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+step "tests"
+cargo test --workspace --all-targets --all-features --locked
+
+step "documentation tests"
+cargo test --workspace --doc --all-features --locked
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
+
+step "the core has no runtime in it"
+if cargo tree -p annals -e normal --locked | grep -E ' (tokio|async-std|smol) v'; then
+    echo "the core depends on a runtime" >&2
+    exit 1
+fi
+
+step "licences, bans and sources of dependencies"
+cargo deny --locked check licenses bans sources
+if timeout 60 cargo deny --locked fetch db >/dev/null 2>&1; then
+    cargo deny --locked check advisories
+else
+    echo "NOT RUN: advisories, because their database cannot be reached"
+fi
+
+step "examples"
+chart="$(mktemp -d)"
+trap 'rm -rf "$chart"' EXIT
+cargo run --quiet --release --locked --example quickstart
+cargo run --quiet --release --locked --example git_history -- . --again --chart "$chart/chart.svg"
+grep -q '</svg>' "$chart/chart.svg"
+
+step "done"

@@ -1,0 +1,307 @@
+//! Connections that are cut, locks that are held, servers that restart.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondition};
+
+use crate::check::{Check, Failure, Need, Outcome, chain, check, ensure, ensure_eq};
+use crate::context::{Context, Subject, event, events, within};
+use crate::harness::{Disturbance, Hook, Variant};
+use crate::proxy::{Proxy, Side};
+
+pub(super) const CHECKS: &[Check] = &[
+    check!(
+        "fault.cut_sweep",
+        [A1 A5],
+        Required,
+        [Need::Hook(Hook::Proxy)],
+        cut_sweep,
+        "a connection cut after any packet leaves all or nothing, as the outcome says"
+    ),
+    check!(
+        "fault.stall",
+        [A5],
+        Required,
+        [Need::Hook(Hook::Proxy)],
+        stall,
+        "a connection that stops answering ends an append in bounded time, and the next one works"
+    ),
+    check!(
+        "fault.connections_cut",
+        [A1 A5 R1],
+        Required,
+        [Need::Disturb(Disturbance::CutConnections)],
+        connections_cut,
+        "after all connections were cut, reads and appends work again"
+    ),
+    check!(
+        "fault.restart",
+        [A5 D1],
+        Required,
+        [Need::Disturb(Disturbance::RestartServer)],
+        restart,
+        "writers go on by themselves after the server was started again, and nothing is lost"
+    ),
+    check!(
+        "fault.kill_server",
+        [A1 A2 A5 D1],
+        Stochastic,
+        [Need::Disturb(Disturbance::KillServer)],
+        kill_server,
+        "after kill -9 of the server under 32 writers all that was acknowledged is there, nothing twice"
+    ),
+    check!(
+        "fault.lock_held",
+        [A5],
+        Required,
+        [Need::Disturb(Disturbance::HoldLock)],
+        lock_held,
+        "an append behind a lock that is held ends as unavailable in bounded time, and stores nothing"
+    ),
+    check!(
+        "fault.pool_of_one",
+        [R4 A6],
+        Required,
+        [Need::Hook(Hook::PoolOfOne)],
+        pool_of_one,
+        "with one connection, appends inside open reads work, and many callers take turns"
+    ),
+];
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What an append's outcome says about the store against what is there.
+async fn judge(
+    store: &Subject,
+    stream: &StreamId,
+    sent: &[EventId],
+    outcome: &Result<Vec<StoredEvent>>,
+) -> Outcome {
+    let found = within(LIMIT, "a read after the fault", store.stream_events(stream)).await??;
+    let there = found.iter().filter(|event| sent.contains(&event.event.id)).count();
+    match outcome {
+        Ok(_) => ensure_eq!(there, sent.len(), "events of an append that was acknowledged"),
+        Err(Error::OutcomeUnknown(_)) => ensure!(
+            there == 0 || there == sent.len(),
+            "of an append of unknown outcome {there} of {} events are there",
+            sent.len()
+        ),
+        Err(Error::ConditionFailed(_) | Error::DuplicateEvent(_)) => {
+            return Err(Failure::new(format!("a fault was told as a refusal: {outcome:?}")));
+        }
+        Err(error) => {
+            ensure_eq!(there, 0, "events of an append that failed with: {}", chain(error));
+        }
+    }
+    let positions: Vec<u64> = found.iter().map(|event| event.position.value()).collect();
+    ensure!(positions.iter().copied().eq(0..positions.len() as u64), "positions {positions:?}");
+    Ok(())
+}
+
+/// Appends three events, and gives their ids and the outcome.
+async fn append(
+    store: &Subject,
+    stream: &StreamId,
+) -> Outcome<(Vec<EventId>, Result<Vec<StoredEvent>>)> {
+    let batch: Vec<NewEvent> = events(3);
+    let ids = batch.iter().map(|event| event.id).collect();
+    let outcome =
+        within(LIMIT, "an append", store.append(stream, batch, WriteCondition::Always)).await?;
+    Ok((ids, outcome))
+}
+
+async fn cut_sweep(cx: Context) -> Outcome {
+    let direct = cx.open().await?;
+    let proxy = Proxy::start(server(&cx).await?)
+        .await
+        .map_err(|error| Failure::not_run(error.to_string()))?;
+    let store = cx.open_as(Variant::Via(proxy.addr())).await?;
+    let stream = direct.stream("faults", "cut");
+    append(&store, &stream).await?.1?;
+    for side in [Side::Client, Side::Server] {
+        let mut clean = 0;
+        for packets in 0..64 {
+            proxy.cut_after(side, packets);
+            let (ids, outcome) = append(&store, &stream).await?;
+            let was_cut = proxy.heal();
+            judge(&direct, &stream, &ids, &outcome).await.map_err(|failure| {
+                failure.in_context(format!("cut after {packets} packets of {side:?}"))
+            })?;
+            recovered(&store, &stream).await?;
+            clean = if was_cut { 0 } else { clean + 1 };
+            // The whole append passes before the cut, again and again: there is no later point to cut at.
+            if clean == 3 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn server(cx: &Context) -> Outcome<std::net::SocketAddr> {
+    let named = cx.harness().server().await;
+    named.map_err(|error| Failure::new(format!("the harness names no server: {error}")))
+}
+
+/// Within a few tries the store works again.
+async fn recovered(store: &Subject, stream: &StreamId) -> Outcome {
+    let mut last = None;
+    for _ in 0..100 {
+        match append(store, stream).await?.1 {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(chain(&error)),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(Failure::new(format!("the store does not recover: {}", last.unwrap_or_default())))
+}
+
+async fn stall(cx: Context) -> Outcome {
+    let direct = cx.open().await?;
+    let proxy = Proxy::start(server(&cx).await?)
+        .await
+        .map_err(|error| Failure::not_run(error.to_string()))?;
+    let store = cx.open_as(Variant::Via(proxy.addr())).await?;
+    let stream = direct.stream("faults", "stall");
+    append(&store, &stream).await?.1?;
+    proxy.stall(true);
+    let (ids, outcome) = append(&store, &stream).await?;
+    ensure!(outcome.is_err(), "an append was acknowledged over a connection that stood still");
+    proxy.stall(false);
+    let _ = proxy.heal();
+    recovered(&store, &stream).await?;
+    judge(&direct, &stream, &ids, &outcome).await
+}
+
+async fn disturb(cx: &Context, disturbance: Disturbance) -> Outcome<Box<dyn std::any::Any + Send>> {
+    let done = cx.harness().disturb(cx.namespace(), disturbance).await;
+    done.map_err(|error| Failure::new(format!("the harness could not do it: {error}")))
+}
+
+async fn connections_cut(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let stream = store.stream("faults", "cut");
+    store.fill(&stream, 3).await?;
+    for _ in 0..3 {
+        let disturbed = disturb(&cx, Disturbance::CutConnections).await?;
+        drop(disturbed);
+        let found = within(LIMIT, "a read after the cut", store.stream_events(&stream)).await??;
+        ensure!(found.len() >= 3, "a read after the cut gave {} events", found.len());
+        disturb(&cx, Disturbance::CutConnections).await?;
+        let (ids, outcome) = append(&store, &stream).await?;
+        judge(&store, &stream, &ids, &outcome).await?;
+        recovered(&store, &stream).await?;
+    }
+    Ok(())
+}
+
+/// Writers that go on through a disturbance, each to its own stream, until each was acknowledged afterwards.
+async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outcome {
+    let store = cx.open().await?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..writers {
+        let (store, stopped) = (store.clone(), stopped.clone());
+        tasks.spawn(async move {
+            let stream = store.stream("faults", &format!("writer-{writer}"));
+            let mut acknowledged: Vec<EventId> = Vec::new();
+            let mut after_stop = false;
+            while !after_stop {
+                let last_round = *stopped.borrow();
+                let sent = event("happened");
+                let id = sent.id;
+                match store.append(&stream, vec![sent], WriteCondition::Always).await {
+                    Ok(_) => {
+                        acknowledged.push(id);
+                        after_stop = last_round;
+                    }
+                    Err(
+                        error @ (Error::ConditionFailed(_)
+                        | Error::DuplicateEvent(_)
+                        | Error::Invalid(_)),
+                    ) => {
+                        return Err(
+                            Failure::from(error).in_context("a fault was told as a refusal")
+                        );
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+            Ok((stream, acknowledged))
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let disturbed = disturb(cx, disturbance).await?;
+    drop(disturbed);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.send_replace(true);
+    let ended = within(LIMIT, "writers that go on after the fault", tasks.join_all()).await?;
+    for outcome in ended {
+        let (stream, acknowledged) = outcome?;
+        let found = store.stream_events(&stream).await?;
+        let there: HashSet<EventId> = found.iter().map(|event| event.event.id).collect();
+        let lost = acknowledged.iter().filter(|id| !there.contains(*id)).count();
+        ensure_eq!(lost, 0, "acknowledged events of {stream} that are lost");
+        ensure_eq!(there.len(), found.len(), "distinct events of {stream}");
+        let positions: Vec<u64> = found.iter().map(|event| event.position.value()).collect();
+        ensure!(positions.iter().copied().eq(0..positions.len() as u64), "positions {positions:?}");
+    }
+    Ok(())
+}
+
+async fn restart(cx: Context) -> Outcome {
+    survive(&cx, 4, Disturbance::RestartServer).await
+}
+
+async fn kill_server(cx: Context) -> Outcome {
+    survive(&cx, 32, Disturbance::KillServer).await
+}
+
+async fn lock_held(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let stream = store.stream("faults", "locked");
+    store.fill(&stream, 1).await?;
+    let held = disturb(&cx, Disturbance::HoldLock).await?;
+    let (_, outcome) = append(&store, &stream).await?;
+    match &outcome {
+        Err(error) if error.is_retryable() => {}
+        other => {
+            return Err(Failure::new(format!(
+                "expected Unavailable behind a held lock, found {other:?}"
+            )));
+        }
+    }
+    let found =
+        within(LIMIT, "a read while the lock is held", store.stream_events(&stream)).await??;
+    ensure_eq!(found.len(), 1, "events after an append that was given up");
+    drop(held);
+    recovered(&store, &stream).await?;
+    ensure_eq!(store.stream_events(&stream).await?.len(), 4, "events after the lock was released");
+    Ok(())
+}
+
+async fn pool_of_one(cx: Context) -> Outcome {
+    use futures_util::StreamExt;
+    let store = cx.open_as(Variant::PoolOfOne).await?;
+    let stream = store.stream("faults", "one");
+    store.fill(&stream, 300).await?;
+    let mut pages = store.adapter.read(stream.clone().into(), annals::ReadOptions::default());
+    let first = within(LIMIT, "a page", pages.next()).await?;
+    ensure!(matches!(first, Some(Ok(_))), "the first page is {first:?}");
+    within(LIMIT, "an append inside an open read", store.fill(&stream, 1)).await??;
+    drop(pages);
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..20 {
+        let store = store.clone();
+        callers.spawn(async move {
+            let stream = store.stream("faults", &caller.to_string());
+            store.fill(&stream, 2).await?;
+            store.stream_events(&stream).await
+        });
+    }
+    for found in within(LIMIT, "twenty callers of one connection", callers.join_all()).await? {
+        ensure_eq!(found?.len(), 2, "events of a caller");
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What was acknowledged survives.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use annals::{Position, ReadOptions, StoredEvent, WriteCondition};
+
+use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
+use crate::child::{Child, Task, Work};
+use crate::context::{Context, Subject, events, within};
+
+pub(super) const CHECKS: &[Check] = &[
+    check!(
+        "dur.reopen",
+        [D1 R3],
+        Required,
+        [Need::Has(Feature::Durable)],
+        reopen,
+        "a store that is closed and opened again holds the same events, and goes on"
+    ),
+    check!(
+        "dur.open_race",
+        [D1 R1],
+        Required,
+        [Need::Has(Feature::Durable)],
+        open_race,
+        "many that open a fresh store at once all open the same one"
+    ),
+    check!(
+        "dur.kill9",
+        [D1 A1 A2 A3],
+        Stochastic,
+        [Need::Has(Feature::Durable)],
+        kill9,
+        "after kill -9 under load: what was acknowledged is there, the rest whole or absent, nothing twice"
+    ),
+];
+
+async fn reopen(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let streams = [store.stream("orders", "o-1"), store.stream("orders", "o-2")];
+    for stream in &streams {
+        store.fill(stream, 3).await?;
+    }
+    let refused = store.append(&streams[0], events(1), WriteCondition::StreamIsEmpty).await;
+    ensure!(refused.is_err(), "an append to a stream with events was let pass as if it were empty");
+    let before = store.all_events(&streams).await?;
+    drop(store);
+
+    let store = cx.open().await?;
+    ensure_eq!(store.all_events(&streams).await?, before, "after it was opened again");
+    let third = WriteCondition::PositionIs(Position::new(2));
+    let next = store.append(&streams[0], events(1), third).await?;
+    ensure_eq!(next[0].position, Position::new(3), "the position of the next event");
+    let last = before.iter().map(|event| event.sequence_number).max();
+    ensure!(
+        Some(next[0].sequence_number) > last,
+        "the next event got number {}, after {last:?}",
+        next[0].sequence_number
+    );
+    Ok(())
+}
+
+async fn open_race(cx: Context) -> Outcome {
+    for case in cx.cases(2) {
+        let cx = cx.nested(format!("x{case:x}"));
+        let mut opened = tokio::task::JoinSet::new();
+        for nth in 0..8 {
+            let cx = cx.clone();
+            opened.spawn(async move {
+                let store = cx.open().await?;
+                store.fill(&store.stream("openers", &nth.to_string()), 2).await
+            });
+        }
+        while let Some(ended) = opened.join_next().await {
+            ended.map_err(|error| Failure::new(format!("an opener ended: {error}")))??;
+        }
+        let store = cx.open().await?;
+        let streams: Vec<_> =
+            (0..8).map(|nth: i32| store.stream("openers", &nth.to_string())).collect();
+        ensure_eq!(store.all_events(&streams).await?.len(), 16, "events of all that opened it");
+    }
+    Ok(())
+}
+
+async fn kill9(cx: Context) -> Outcome {
+    let mut said: Vec<String> = Vec::new();
+    for (round, case) in cx.cases(5).enumerate() {
+        let from = u32::try_from(round * 4).unwrap_or_default();
+        let work = Work::Append { writers: 4, from };
+        let mut child = Child::spawn(&Task { namespace: cx.namespace().to_owned(), work })?;
+        // At least one batch is acknowledged, and then it dies at any moment.
+        let limit = Duration::from_secs(20);
+        let mut acknowledged = 0;
+        while acknowledged < 1 + case % 40 {
+            let Some(line) = child.line(limit).await? else { break };
+            ensure!(!line.starts_with("failed"), "the child process {line}");
+            acknowledged += u64::from(line.starts_with("ack"));
+            said.push(line);
+        }
+        said.extend(child.kill().await);
+        let store = within(limit, "opening after kill -9", cx.open()).await??;
+        judge(&store, &said, from + 4).await?;
+        let next = store.stream("children", "after");
+        within(limit, "an append after kill -9", store.fill(&next, 1)).await??;
+    }
+    Ok(())
+}
+
+/// What the writers said against what is there.
+async fn judge(store: &Subject, said: &[String], writers: u32) -> Outcome {
+    let mut tried: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut acknowledged: HashMap<String, u64> = HashMap::new();
+    for line in said {
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next_back()) {
+            (Some("trying"), Some(stream), Some(count)) => {
+                tried.entry(stream.to_owned()).or_default().extend(count.parse::<usize>());
+            }
+            (Some("ack"), Some(stream), Some(last)) => {
+                acknowledged.insert(stream.to_owned(), last.parse().unwrap_or(u64::MAX));
+            }
+            _ => {}
+        }
+    }
+    let mut all: Vec<StoredEvent> = Vec::new();
+    for writer in 0..writers {
+        let name = format!("writer-{writer}");
+        let found = store.stream_events(&store.stream("children", &name)).await?;
+        let positions: Vec<u64> = found.iter().map(|event| event.position.value()).collect();
+        ensure!(
+            positions.iter().copied().eq(0..positions.len() as u64),
+            "{name} has the positions {positions:?}"
+        );
+        if let Some(last) = acknowledged.get(&name) {
+            ensure!(
+                positions.last() >= Some(last),
+                "{name} was told that position {last} is stored, and ends at {:?}",
+                positions.last()
+            );
+        }
+        let batches = tried.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let whole = batches.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        ensure!(
+            found.is_empty() || whole.into_iter().any(|sum| sum == found.len()),
+            "{name} has {} events, which is no whole number of its batches {batches:?}",
+            found.len()
+        );
+        all.extend(found);
+    }
+    all.sort_by_key(|event| event.sequence_number);
+    let twice = all.windows(2).find(|pair| pair[0].sequence_number == pair[1].sequence_number);
+    ensure!(twice.is_none(), "a sequence number was given twice: {twice:?}");
+    let mut ids: Vec<_> = all.iter().map(|event| event.event.id).collect();
+    ids.sort_unstable();
+    ensure!(ids.windows(2).all(|pair| pair[0] != pair[1]), "an event is stored twice");
+    if store.capabilities.contiguous_sequence && Feature::LogOrder.is_declared(&store.capabilities)
+    {
+        let log =
+            store.read(annals::Query::all(), ReadOptions::default().after(store.start)).await?;
+        let hole = log
+            .windows(2)
+            .find(|pair| pair[0].sequence_number.value() + 1 != pair[1].sequence_number.value());
+        ensure!(hole.is_none(), "the log has a hole: {hole:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Cost and leaks.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

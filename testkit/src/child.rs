@@ -1,0 +1,171 @@
+//! The test binary as a child process of itself: what several processes do to one store, and `kill -9`.
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use annals::{NewEvent, Position, StreamId, WriteCondition};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::check::{Failure, Outcome};
+use crate::context::{Subject, event, within};
+use crate::suite::{Flavour, Suite, runtime};
+
+/// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
+const VARIABLE: &str = "ANNALS_TESTKIT_CHILD";
+
+/// What a child process does on the store of a namespace. It prints a line for each step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) namespace: String,
+    pub(crate) work: Work,
+}
+
+/// The work of a child process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// `writers` tasks append batches without end, each to its own stream `writer-N`; prints `ack STREAM FIRST
+    /// LAST` with the positions of each batch that was acknowledged, after `trying STREAM COUNT`.
+    Append { writers: u32, from: u32 },
+    /// For each round read from standard input: tries to append to stream `race` at the position given, prints
+    /// `won` or `lost`, or `failed` with an error of another kind.
+    Race,
+}
+
+/// When this process was started as a child, does its work and gives its exit code.
+pub(crate) fn serve(suite: &Suite) -> Option<ExitCode> {
+    let task = std::env::var(VARIABLE).ok()?;
+    let outcome = serde_json::from_str::<Task>(&task)
+        .map_err(|error| Failure::new(format!("bad task: {error}")))
+        .and_then(|task| {
+            let runtime = runtime(Flavour::MultiThread(2))?;
+            runtime.block_on(async {
+                let subject = suite.context(task.namespace).open().await?;
+                match task.work {
+                    Work::Append { writers, from } => append(subject, writers, from).await,
+                    Work::Race => race(&subject).await,
+                }
+            })
+        });
+    Some(match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("failed {}", failure.message.replace('\n', " ")));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// A line for the parent; a parent that is gone ends the child.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
+async fn append(subject: Subject, writers: u32, from: u32) -> Outcome {
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in from..from + writers {
+        let subject = subject.clone();
+        tasks.spawn(async move {
+            let name = format!("writer-{writer}");
+            let stream = subject.stream("children", &name);
+            for round in 0_usize.. {
+                let events: Vec<NewEvent> = (0..=round % 5).map(|_| event("happened")).collect();
+                say(&format!("trying {name} {}", events.len()));
+                let stored = subject.append(&stream, events, WriteCondition::Always).await?;
+                let ends = stored.first().zip(stored.last());
+                let (first, last) = ends.ok_or(Failure::new("an append gave no events"))?;
+                say(&format!("ack {name} {} {}", first.position, last.position));
+            }
+            Ok(())
+        });
+    }
+    tasks.join_next().await.map_or(Ok(()), |ended| {
+        ended.unwrap_or_else(|error| Err(Failure::new(format!("a writer ended: {error}"))))
+    })
+}
+
+async fn race(subject: &Subject) -> Outcome {
+    let stream: StreamId = subject.stream("children", "race");
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| Failure::new(format!("no more rounds: {error}")))?;
+        let condition = match line.trim().parse::<u64>() {
+            Ok(position) => WriteCondition::PositionIs(Position::new(position)),
+            Err(_) => WriteCondition::StreamIsEmpty,
+        };
+        match subject.append(&stream, vec![event("raced")], condition).await {
+            Ok(_) => say("won"),
+            Err(error) if error.is_condition_failed() => say("lost"),
+            Err(error) => say(&format!("failed {}", crate::check::chain(&error))),
+        }
+    }
+    Ok(())
+}
+
+/// A child process of this test binary. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Child {
+    /// Starts this test binary again, to do `task`.
+    pub(crate) fn spawn(task: &Task) -> Outcome<Self> {
+        let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
+        let text = serde_json::to_string(task).unwrap_or_default();
+        let mut process = Command::new(std::env::current_exe().map_err(failed)?)
+            .env(VARIABLE, text)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        // Bounded: a child that is not listened to waits, as its pipe would make it.
+        let (sender, lines) = mpsc::channel(10_000);
+        if let Some(out) = process.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    if sender.blocking_send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { process, lines })
+    }
+
+    /// The next line; `None` when the child has ended and said all.
+    pub(crate) async fn line(&mut self, limit: Duration) -> Outcome<Option<String>> {
+        within(limit, "waiting for a line of the child process", self.lines.recv()).await
+    }
+
+    /// Gives the child a line.
+    pub(crate) fn tell(&mut self, line: &str) -> Outcome {
+        let mut input = self.process.stdin.as_ref();
+        let told = input
+            .as_mut()
+            .map_or(Ok(()), |input| writeln!(input, "{line}").and_then(|()| input.flush()));
+        told.map_err(|error| Failure::new(format!("the child process does not listen: {error}")))
+    }
+
+    /// Kills it as `kill -9` does, and gives what it had said until then.
+    pub(crate) async fn kill(mut self) -> Vec<String> {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let mut said = Vec::new();
+        while let Some(line) = self.lines.recv().await {
+            said.push(line);
+        }
+        said
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

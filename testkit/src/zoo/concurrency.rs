@@ -1,0 +1,327 @@
+//! Adapters that go wrong only when others are at work, or when a caller goes away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
+
+use super::bent::{Bend, Log, Shared, but, dawdle};
+use super::numbers::Plain;
+
+fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
+    let mut log = shared.log();
+    prepared.iter().for_each(|event| log.push(event.clone()));
+}
+
+bent_specimens! {
+    /// Conditions are judged and positions counted before the lock is taken.
+    JudgedBeforeLock caught by ["cond.one_winner"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let judged = self.prepare(&mut shared.log(), &writes);
+            judged?;
+            dawdle().await;
+            let _alone = shared.writer.lock().await;
+            let mut log = shared.log();
+            let mut writes = writes;
+            writes.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
+            let prepared = self.prepare(&mut log, &writes)?;
+            prepared.iter().for_each(|event| log.push(event.clone()));
+            Ok(prepared)
+        }
+    }
+
+    /// Nothing keeps appends apart.
+    NoLock caught by ["pos.contiguous_concurrent"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            dawdle().await;
+            push_all(shared, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Two batches on one stream can mix.
+    BatchesMix caught by ["pos.contiguous_concurrent"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            self.prepare(&mut shared.log(), &writes)?;
+            let mut all = Vec::new();
+            for write in &writes {
+                for event in &write.events {
+                    let one = Append::new(write.stream.clone(), [event.clone()], annals::WriteCondition::Always);
+                    all.extend(Plain.append(shared, vec![one]).await?);
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(all)
+        }
+    }
+
+    /// Each handle has a lock of its own.
+    LockPerHandle { writer: tokio::sync::Mutex<()> } caught by ["vis.two_handles"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = self.writer.lock().await;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            dawdle().await;
+            push_all(shared, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Each handle remembers the heads of streams, and does not hear of other handles.
+    HeadsCachedPerHandle { heads: std::sync::Mutex<std::collections::HashMap<annals::StreamId, u64>> } caught by ["vis.two_handles"] {
+        fn facts(&self, log: &Log, write: &Append) -> Facts {
+            let heads = self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let facts = Plain.facts(log, write);
+            let head = heads.get(&write.stream).map(|head| Position::new(*head)).or(facts.head);
+            Facts { head, ..facts }
+        }
+
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            let mut heads = self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            heads.insert(event.stream.clone(), event.position.value());
+            log.push(event);
+        }
+    }
+
+    /// Numbers are taken before the lock, so that a later one can be committed first.
+    NumbersBeforeLock caught by ["r2.gated", "r2.log"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let count: usize = writes.iter().map(|write| write.events.len()).sum();
+            let first = shared.counter.fetch_add(count as u64, Ordering::SeqCst) + 1;
+            if first % 3 == 0 {
+                dawdle().await;
+            }
+            shared.pass_gate().await;
+            let _alone = shared.writer.lock().await;
+            let mut log = shared.log();
+            let mut prepared = self.prepare(&mut log, &writes)?;
+            for (event, number) in prepared.iter_mut().zip(first..) {
+                event.sequence_number = SequenceNumber::new(number);
+            }
+            prepared.iter().for_each(|event| log.push(event.clone()));
+            log.events.sort_by_key(|event| event.sequence_number);
+            reindex(&mut log);
+            Ok(prepared)
+        }
+    }
+
+    /// The events of a batch become visible one after the other.
+    BatchVisibleInParts caught by ["vis.batch_atomic"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            for event in &prepared {
+                shared.log().push(event.clone());
+                tokio::task::yield_now().await;
+            }
+            Ok(prepared)
+        }
+    }
+
+    /// The streams of a call become visible one after the other.
+    StreamsVisibleInTurn caught by ["vis.batch_atomic"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            for write in &writes {
+                let own: Vec<_> = prepared.iter().filter(|event| event.stream == write.stream).cloned().collect();
+                push_all(shared, &own);
+                dawdle().await;
+            }
+            Ok(prepared)
+        }
+    }
+
+    /// An append is stored first, and taken back when its condition does not hold.
+    RefusedVisible caught by ["vis.refused_invisible"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let before = shared.log().clone();
+            let judged = self.prepare(&mut shared.log(), &writes);
+            let mut stored = writes;
+            stored.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
+            if matches!(judged, Err(annals::Error::ConditionFailed(_))) {
+                let prepared = self.prepare(&mut shared.log(), &stored)?;
+                push_all(shared, &prepared);
+                dawdle().await;
+                *shared.log() = before;
+            }
+            let prepared = judged?;
+            push_all(shared, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// An append is acknowledged before it can be read.
+    AcknowledgedEarly caught by ["vis.read_your_writes"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let alone = Arc::clone(shared);
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            let events = prepared.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                push_all(&alone, &events);
+            });
+            Ok(prepared)
+        }
+    }
+
+    /// A second handle reads what was there when it was opened, and each append of its own.
+    SecondHandleStale { seen: AtomicU64 } caught by ["vis.two_handles"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let stored = Plain.append(shared, writes).await?;
+            let last = stored.last().map_or(0, |event| event.sequence_number.value());
+            self.seen.fetch_max(last, Ordering::SeqCst);
+            Ok(stored)
+        }
+
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let seen = self.seen.load(Ordering::SeqCst).max(u64::from(log.last == 0));
+            let mut found = Plain.select(log, query, &but(options, |it| it.limit = None))?;
+            found.retain(|event| event.sequence_number.value() <= seen);
+            found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+            Ok(found)
+        }
+    }
+
+    /// A dropped append keeps the lock.
+    DropKeepsLock caught by ["fault.drop_append"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            while shared.counter.swap(1, Ordering::SeqCst) == 1 {
+                tokio::task::yield_now().await;
+            }
+            let prepared = self.prepare(&mut shared.log(), &writes);
+            tokio::task::yield_now().await;
+            if let Ok(prepared) = &prepared {
+                push_all(shared, prepared);
+            }
+            shared.counter.store(0, Ordering::SeqCst);
+            prepared
+        }
+    }
+
+    /// An append that is dropped half way leaves half of it stored.
+    DropStoresHalf caught by ["fault.drop_append"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            let (first, second) = prepared.split_at(prepared.len() / 2);
+            push_all(shared, first);
+            tokio::task::yield_now().await;
+            push_all(shared, second);
+            Ok(prepared)
+        }
+    }
+
+    /// An append that is dropped leaves its numbers used, though contiguity is declared.
+    DropBurnsNumbers caught by ["fault.drop_append"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _alone = shared.writer.lock().await;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            shared.log().last += prepared.len() as u64;
+            tokio::task::yield_now().await;
+            push_all(shared, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// The streams of a call are locked in the order given, so that two calls can wait for each other.
+    LocksUnsorted { streams: StreamLocks } caught by ["multi.crossing"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let mut held = Vec::new();
+            for write in &writes {
+                held.push(self.streams.of(&write.stream).lock_owned().await);
+                tokio::task::yield_now().await;
+            }
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// An append blocks its thread for a while.
+    BlocksExecutor caught by ["rt.responsive"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            #[expect(clippy::disallowed_methods, reason = "that is the bug")]
+            std::thread::sleep(Duration::from_millis(writes.iter().map(|write| write.events.len() as u64).sum()));
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// An append copies the stream that it writes to.
+    AppendCopiesStream caught by ["res.append_scaling"] {
+        fn facts(&self, log: &Log, write: &Append) -> Facts {
+            let copied: Vec<_> = log.candidates(&write.stream.clone().into()).map(|event| (**event).clone()).collect();
+            let head = copied.last().map(|event| event.position);
+            Facts { head, ..Plain.facts(log, write) }
+        }
+    }
+
+    /// Under contention writers that could go on are refused.
+    SpuriousRefusal caught by ["cond.no_spurious"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let before = shared.log().last;
+            dawdle().await;
+            let _alone = shared.writer.lock().await;
+            let mut log = shared.log();
+            let mut judged = writes.clone();
+            if log.last != before {
+                for write in &mut judged {
+                    write.condition = annals::WriteCondition::Any(Vec::new());
+                }
+            }
+            let prepared = self.prepare(&mut log, &judged)?;
+            prepared.iter().for_each(|event| log.push(event.clone()));
+            Ok(prepared)
+        }
+    }
+
+    /// Losers of a race get an error of the driver.
+    LosersGetBackendError caught by ["cond.loser_error"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let before = shared.log().last;
+            dawdle().await;
+            let outcome = Plain.append(shared, writes).await;
+            let raced = shared.log().last != before;
+            outcome.map_err(|error| match error {
+                annals::Error::ConditionFailed(_) if raced => annals::Error::Backend {
+                    adapter: super::bent::NAME,
+                    source: "duplicate key value violates unique constraint".into(),
+                },
+                other => other,
+            })
+        }
+    }
+}
+
+/// A lock for each stream.
+#[derive(Debug, Default)]
+struct StreamLocks(
+    std::sync::Mutex<std::collections::HashMap<annals::StreamId, Arc<tokio::sync::Mutex<()>>>>,
+);
+
+impl StreamLocks {
+    fn of(&self, stream: &annals::StreamId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(locks.entry(stream.clone()).or_default())
+    }
+}
+
+fn reindex(log: &mut Log) {
+    let events = std::mem::take(&mut log.events);
+    log.streams.clear();
+    events.into_iter().for_each(|event| log.push(event));
+}

@@ -1,0 +1,122 @@
+//! The suite over the zoo: each broken adapter is caught by the checks that it names, each odd one passes.
+//!
+//! Of a broken adapter its named checks run, each twenty times with different seeds, and must fail every time.
+//! With `ANNALS_ZOO=table` the whole suite runs over it as well, and a table tells all the checks that caught it.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use annals_testkit::zoo::{Specimen, specimens};
+use annals_testkit::{Class, Feature, Hook, Need, Suite, Verdict};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// How often a check must catch its specimen, out of as many.
+const RUNS: u64 = 20;
+
+type Table = Arc<Mutex<Vec<(&'static str, BTreeSet<String>)>>>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let whole = std::env::var("ANNALS_ZOO").is_ok_and(|what| what == "table");
+    let table = Table::default();
+    let mut trials = vec![
+        Trial::test("every_required_check_catches_a_specimen", every_check_catches),
+        Trial::test("specimens_name_checks", specimens_name_checks),
+    ];
+    for specimen in specimens() {
+        let table = Arc::clone(&table);
+        trials.push(if specimen.is_right() {
+            Trial::test(format!("odd::{}", specimen.name), || passes(specimen))
+        } else {
+            let name = format!("broken::{}", specimen.name);
+            Trial::test(name, move || caught(specimen, whole, &table))
+        });
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    if !table.is_empty() {
+        println!("{:<34} caught by", "broken adapter");
+        for specimen in specimens() {
+            if let Some((name, checks)) = table.iter().find(|(name, _)| *name == specimen.name) {
+                println!("{name:<34} {}", checks.iter().cloned().collect::<Vec<_>>().join(" "));
+            }
+        }
+    }
+    conclusion.exit_code()
+}
+
+/// Every named check fails with a message of its own, in every run.
+fn caught(specimen: &Specimen, whole: bool, table: &Table) -> Result<(), Failed> {
+    let mut caught_by = BTreeSet::new();
+    for id in specimen.caught_by {
+        for run in 0..RUNS {
+            let suite = specimen.suite().with_seed(run);
+            let check = suite.checks().into_iter().find(|check| check.id == *id);
+            let entry = suite.run_check(&check.ok_or(format!("there is no check {id}"))?);
+            if !matches!(entry.verdict, Verdict::Fail(..)) {
+                return Err(format!("run {run} of {id} gave {:?}", entry.verdict).into());
+            }
+        }
+        caught_by.insert((*id).to_owned());
+    }
+    if whole {
+        let report = specimen.suite().run();
+        caught_by.extend(report.failures().map(|entry| entry.id.clone()));
+    }
+    table.lock().unwrap_or_else(PoisonError::into_inner).push((specimen.name, caught_by));
+    Ok(())
+}
+
+fn passes(specimen: &Specimen) -> Result<(), Failed> {
+    let report = specimen.suite().run();
+    let failures: Vec<_> = report.failures().filter_map(|entry| entry.failure()).collect();
+    if failures.is_empty() && report.is_pass() { Ok(()) } else { Err(failures.join("\n\n").into()) }
+}
+
+/// The checks that the zoo can run: those that need nothing beyond the memory of this process.
+fn applies_to_the_zoo(need: &Need) -> bool {
+    match need {
+        Need::Hook(hook) => matches!(hook, Hook::PageSize | Hook::StartAfter | Hook::Gate),
+        Need::Has(Feature::Durable | Feature::Shared) | Need::Disturb(_) | Need::Processes => false,
+        _ => true,
+    }
+}
+
+fn every_check_catches() -> Result<(), Failed> {
+    let named: BTreeSet<&str> =
+        specimens().flat_map(|specimen| specimen.caught_by).copied().collect();
+    let idle: Vec<&str> = all_checks()
+        .iter()
+        .filter(|check| {
+            check.class == Class::Required && check.needs.iter().all(applies_to_the_zoo)
+        })
+        .map(|check| check.id)
+        .filter(|id| !named.contains(id))
+        .collect();
+    if idle.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("no specimen proves {}", idle.join(" ")).into())
+    }
+}
+
+fn specimens_name_checks() -> Result<(), Failed> {
+    let known: BTreeSet<&str> = all_checks().iter().map(|check| check.id).collect();
+    let mut names = BTreeSet::new();
+    for specimen in specimens() {
+        if !names.insert(specimen.name) {
+            return Err(format!("two specimens are called {}", specimen.name).into());
+        }
+        if let Some(id) = specimen.caught_by.iter().find(|id| !known.contains(*id)) {
+            return Err(format!("{} names {id}, which is no check", specimen.name).into());
+        }
+    }
+    let broken = specimens().filter(|specimen| !specimen.is_right()).count();
+    println!("{broken} broken specimens, {} odd ones", names.len() - broken);
+    Ok(())
+}
+
+fn all_checks() -> Vec<annals_testkit::Check> {
+    specimens().next().map(|specimen| Suite::checks(&specimen.suite())).unwrap_or_default()
+}
