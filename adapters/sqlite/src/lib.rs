@@ -43,6 +43,7 @@ mod place;
 mod schema;
 mod session;
 mod threads;
+mod wal;
 mod writer;
 
 use std::collections::VecDeque;

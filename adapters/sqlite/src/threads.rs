@@ -93,7 +93,7 @@ pub(crate) async fn start(
         }
         Ok(connection) => {
             let _ = ready.send(Ok(()));
-            Writer::new(connection, with.cache_bound).run(intake);
+            Writer::new(connection, &at, &with).run(intake);
         }
     })?;
     opened.await.map_err(|_| closed())??;

@@ -1,6 +1,6 @@
 //! The writer: one thread with one connection, which commits what is queued together.
 
-use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use annals::{Append, Error, EventId, Facts, Position, Result, StreamId};
 use annals_sql::fault::{Class, Fault};
@@ -11,8 +11,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::NAME;
 use crate::error::Outcome;
+use crate::options::SqliteOptions;
+use crate::place::Place;
 use crate::session::{Session, to_json};
 use crate::threads::ReadRequest;
+use crate::wal::Wal;
 
 /// What is asked of the writer beside appends.
 #[derive(Debug)]
@@ -34,6 +37,9 @@ struct Head {
 #[derive(Debug)]
 pub(crate) struct Writer {
     session: Session,
+    /// None of a store in memory.
+    wal: Option<Wal>,
+    lock_timeout: Duration,
     streams: Cache<StreamId, Head>,
     head: Option<u64>,
     data_version: i64,
@@ -65,10 +71,16 @@ fn refuse(jobs: impl IntoIterator<Item = Job>, fault: &Fault) {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: Connection, cache_bound: NonZeroUsize) -> Self {
+    pub(crate) fn new(connection: Connection, place: &Place, options: &SqliteOptions) -> Self {
+        let wal = match place {
+            Place::Memory => None,
+            Place::File(path) => Some(Wal::of(path)),
+        };
         Self {
-            session: Session::new(connection, cache_bound),
-            streams: Cache::new(cache_bound),
+            session: Session::new(connection, options.cache_bound),
+            wal,
+            lock_timeout: options.lock_timeout,
+            streams: Cache::new(options.cache_bound),
             head: None,
             data_version: 0,
         }
@@ -97,7 +109,12 @@ impl Writer {
                     }
                 }
             }
+            let answered = jobs.len();
             self.settle(jobs, &mut intake);
+            if let Some(wal) = &mut self.wal {
+                wal.keep_bounded(self.session.connection(), self.lock_timeout);
+            }
+            intake.let_return(answered);
         }
     }
 

@@ -230,3 +230,32 @@ async fn a_queue_that_is_full_refuses_at_once() {
     // One that is larger than the bound has the queue for itself.
     assert_eq!(adapter.append(append_to("o-1", 100)).await.unwrap().len(), 100);
 }
+
+#[tokio::test]
+async fn the_write_ahead_log_shrinks_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let adapter = SqliteAdapter::open(&path).await.unwrap();
+    let size = || std::fs::metadata(directory.path().join("log.db-wal")).unwrap().len() >> 20;
+    let payload = Payload::bytes(vec![7; 1 << 20]);
+    let large = || {
+        let event = || NewEvent::new(EventName::from_static("made"), payload.clone());
+        let events: Vec<_> = (0..70).map(|_| event()).collect();
+        vec![Append::new(stream("large"), events, WriteCondition::Always)]
+    };
+    adapter.append(large()).await.unwrap();
+    adapter.append(append_to("o-1", 1)).await.unwrap();
+    assert!(size() < 8, "the log has {} MiB", size());
+    // A program that goes on reading keeps the log, but no append waits for it for long.
+    let other = Connection::open(&path).unwrap();
+    let count = || other.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
+    other.execute_batch("BEGIN").unwrap();
+    assert_eq!(count().unwrap(), 71);
+    adapter.append(large()).await.unwrap();
+    adapter.append(append_to("o-1", 1)).await.unwrap();
+    assert!(size() >= 70, "the log has {} MiB", size());
+    assert_eq!(count().unwrap(), 71);
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(count().unwrap(), 142);
+    adapter.close().await;
+}
