@@ -191,7 +191,9 @@ impl StorageAdapter for SqliteAdapter {
         }
         let scan = Scan::new(query, &options, self.shared.options.page_size.get());
         let read = Read { adapter: self.clone(), rest: scan, asked: VecDeque::new(), begun: false };
-        stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) }).boxed()
+        stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) })
+            .fuse()
+            .boxed()
     }
 }
 

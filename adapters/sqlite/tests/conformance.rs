@@ -1,53 +1,29 @@
 //! The conformance suite over SQLite files.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{BoxError, SequenceNumber};
 use annals_sqlite::{SqliteAdapter, SqliteOptions};
-use annals_testkit::{Disturbance, Harness, Hook, Opened, Variant, async_trait};
+use annals_testkit::{Disturbance, Harness, Hook, Opened, Variant, async_trait, scratch};
 use rusqlite::Connection;
 
-/// A file for each namespace, in a directory that child processes know as well.
-struct Files {
-    directory: PathBuf,
-    /// What this process made, and removes.
-    made: Mutex<BTreeSet<PathBuf>>,
-}
+/// A file for each namespace.
+struct Files;
 
 impl Files {
-    fn new() -> std::io::Result<Self> {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("annals-sqlite");
-        std::fs::create_dir_all(&directory)?;
-        Ok(Self { directory, made: Mutex::default() })
-    }
-
-    fn path(&self, namespace: &str) -> PathBuf {
-        let path = self.directory.join(format!("{namespace}.db"));
-        if !path.exists() {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-        }
-        path
-    }
-
-    async fn open_with(&self, namespace: &str, options: SqliteOptions) -> Opened {
-        Ok(Arc::new(options.open(self.path(namespace)).await?))
+    async fn open_with(namespace: &str, options: SqliteOptions) -> Opened {
+        Ok(Arc::new(options.open(path(namespace)?).await?))
     }
 }
 
-impl Drop for Files {
-    fn drop(&mut self) {
-        for path in self.made.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for suffix in ["", "-wal", "-shm"] {
-                // A store that was closed has only the first.
-                let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
-            }
-        }
-    }
+fn path(namespace: &str) -> std::io::Result<PathBuf> {
+    // As the system tells it of open files.
+    Ok(scratch()?.canonicalize()?.join(format!("{namespace}.db")))
 }
 
 fn options() -> SqliteOptions {
@@ -72,7 +48,7 @@ async fn seed(path: &Path, last: SequenceNumber) -> Result<(), BoxError> {
 #[async_trait]
 impl Harness for Files {
     async fn open(&self, namespace: &str) -> Opened {
-        self.open_with(namespace, options()).await
+        Self::open_with(namespace, options()).await
     }
 
     fn hooks(&self) -> &[Hook] {
@@ -92,12 +68,12 @@ impl Harness for Files {
             Variant::PageSize(events) => options.with_page_size(events),
             Variant::PoolOfOne => options.with_readers(std::num::NonZeroUsize::MIN),
             Variant::StartAfter(last) => {
-                seed(&self.path(namespace), last).await?;
+                seed(&path(namespace)?, last).await?;
                 options
             }
             other => return Err(format!("no {other:?} of a file").into()),
         };
-        self.open_with(namespace, options).await
+        Self::open_with(namespace, options).await
     }
 
     async fn disturb(
@@ -108,14 +84,14 @@ impl Harness for Files {
         if disturbance != Disturbance::HoldLock {
             return Err(format!("no {disturbance:?} of a file").into());
         }
-        let other = Connection::open(self.path(namespace))?;
+        let other = Connection::open(path(namespace)?)?;
         other.execute_batch("BEGIN IMMEDIATE")?;
         Ok(Box::new(other))
     }
 
     /// How often this process has the file, or one beside it, open.
     async fn usage(&self, namespace: &str) -> Result<BTreeMap<String, u64>, BoxError> {
-        let path = self.path(namespace);
+        let path = path(namespace)?;
         let path = path.to_str().ok_or("a path that is no text")?;
         let mut open = 0;
         for descriptor in std::fs::read_dir("/proc/self/fd")? {
@@ -128,11 +104,5 @@ impl Harness for Files {
 }
 
 fn main() -> ExitCode {
-    match Files::new() {
-        Ok(files) => annals_testkit::main("annals-sqlite", files),
-        Err(error) => {
-            eprintln!("no directory for the files of the test: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    annals_testkit::main("annals-sqlite", Files)
 }
