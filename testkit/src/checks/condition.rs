@@ -125,6 +125,14 @@ async fn on_lengths(
         store.stream(&format!("category-{count}"), "o-1")
     };
     ledger.judge_all(alone, cases).await?;
+    // What was refused again and again leaves a stream as empty as before.
+    let never = ledger.store.stream("orders", "never");
+    let failing = |ledger: &Ledger, stream: &StreamId| {
+        cases(ledger, stream).into_iter().filter(|case| !case.holds).collect()
+    };
+    for _ in 0..2 {
+        ledger.judge_all(|| never.clone(), failing).await?;
+    }
     for length in [1, 2, 10, 101, 257] {
         let stream = ledger.filled(&format!("o-{length}"), length).await?;
         ledger.judge_all(|| stream.clone(), cases).await?;
