@@ -13,6 +13,7 @@ mod custom;
 mod decided_race;
 mod decisions;
 mod dropped;
+mod drops;
 mod durability;
 mod history;
 mod judged;

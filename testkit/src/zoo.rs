@@ -37,6 +37,7 @@ mod capabilities;
 mod concurrency;
 mod conditions;
 mod contents;
+mod faults;
 mod numbers;
 mod odd;
 mod queries;
@@ -101,6 +102,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         contents::SPECIMENS,
         races::SPECIMENS,
         concurrency::SPECIMENS,
+        faults::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()

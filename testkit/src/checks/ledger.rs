@@ -367,10 +367,13 @@ pub(super) fn always(stream: &StreamId, events: Vec<NewEvent>) -> Append {
 }
 
 /// Repeats a call for as long as the store is too busy, a bounded number of times.
-pub(super) async fn patient(store: &Subject, call: &[Append]) -> annals::Result<Vec<StoredEvent>> {
+pub(super) async fn patient(
+    store: &Subject,
+    writes: &[Append],
+) -> annals::Result<Vec<StoredEvent>> {
     let mut tries = 0;
     loop {
-        match store.adapter.append(call.to_vec()).await {
+        match store.adapter.append(writes.to_vec()).await {
             Err(error) if error.is_retryable() && tries < 20 => tries += 1,
             other => return other,
         }

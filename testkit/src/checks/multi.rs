@@ -393,7 +393,7 @@ async fn crossing(cx: Context) -> Outcome {
                     let stored = patient(&store, &call).await.map_err(|error| {
                         Failure::from(error).in_context("an append to streams in another order")
                     })?;
-                    ensure_eq!(stored.len(), 3, "what an append of three events returned");
+                    ensure_eq!(stored.len(), 3, "the events returned by an append of three");
                 }
                 Ok(())
             });
