@@ -33,12 +33,15 @@ macro_rules! bent_specimens {
 }
 
 mod bent;
+mod capabilities;
 mod concurrency;
 mod conditions;
 mod contents;
 mod faults;
 mod numbers;
 mod odd;
+mod queries;
+mod races;
 mod reads;
 mod writes;
 
@@ -93,8 +96,11 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         numbers::SPECIMENS,
         writes::SPECIMENS,
         conditions::SPECIMENS,
+        queries::SPECIMENS,
+        capabilities::SPECIMENS,
         reads::SPECIMENS,
         contents::SPECIMENS,
+        races::SPECIMENS,
         concurrency::SPECIMENS,
         faults::SPECIMENS,
         odd::SPECIMENS,

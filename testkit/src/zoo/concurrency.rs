@@ -242,12 +242,12 @@ bent_specimens! {
 
 /// A lock for each stream.
 #[derive(Debug, Default)]
-struct StreamLocks(
+pub(super) struct StreamLocks(
     std::sync::Mutex<std::collections::HashMap<annals::StreamId, Arc<tokio::sync::Mutex<()>>>>,
 );
 
 impl StreamLocks {
-    fn of(&self, stream: &annals::StreamId) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn of(&self, stream: &annals::StreamId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(locks.entry(stream.clone()).or_default())
     }
