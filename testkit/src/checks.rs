@@ -19,9 +19,11 @@ mod page;
 mod payload;
 mod position;
 mod process;
+mod query;
 mod query_condition;
 mod race;
 mod read;
+mod reading;
 mod resource;
 mod runtime;
 mod sequence;
@@ -44,6 +46,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         name::CHECKS,
         time::CHECKS,
         read::CHECKS,
+        query::CHECKS,
         page::CHECKS,
         visibility::CHECKS,
         never_skips::CHECKS,

@@ -37,6 +37,11 @@ impl Ledger {
         Self { store, ..self }
     }
 
+    /// The streams that have events.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        self.streams.keys()
+    }
+
     /// The events of `stream` so far.
     pub(super) fn stream(&self, stream: &StreamId) -> &[StoredEvent] {
         self.streams.get(stream).map(Vec::as_slice).unwrap_or_default()
@@ -256,7 +261,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
+    /// The events of the streams asked for, by sequence number.
+    pub(super) fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
         let streams = self.streams.iter().filter(|(stream, _)| of(stream));
         let mut events: Vec<_> = streams.flat_map(|(_, events)| events.iter().cloned()).collect();
         events.sort_by_key(|event| event.sequence_number);
