@@ -26,6 +26,7 @@ mod read;
 mod reading;
 mod resource;
 mod runtime;
+mod scan;
 mod sequence;
 mod time;
 mod visibility;
