@@ -16,6 +16,7 @@ mod multi;
 mod name;
 mod never_skips;
 mod page;
+mod partial;
 mod payload;
 mod position;
 mod process;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         query::CHECKS,
         page::CHECKS,
         visibility::CHECKS,
+        partial::CHECKS,
         never_skips::CHECKS,
         runtime::CHECKS,
         resource::CHECKS,

@@ -199,7 +199,7 @@ impl Ledger {
             let categories: HashSet<_> =
                 self.streams.keys().map(|stream| stream.category.clone()).collect();
             for category in categories {
-                let expected = self.sorted(|stream| stream.category == category);
+                let expected = self.sorted(|event| event.stream.category == category);
                 let found = self.store.read(category.clone(), ReadOptions::default()).await?;
                 self.store.same(
                     &found,
@@ -261,16 +261,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// The events of the streams asked for, by sequence number.
-    pub(super) fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
-        let streams = self.streams.iter().filter(|(stream, _)| of(stream));
-        let mut events: Vec<_> = streams.flat_map(|(_, events)| events.iter().cloned()).collect();
+    /// The events asked for, by sequence number.
+    pub(super) fn sorted(&self, wanted: impl Fn(&StoredEvent) -> bool) -> Vec<StoredEvent> {
+        let all = self.streams.values().flatten();
+        let mut events: Vec<_> = all.filter(|event| wanted(event)).cloned().collect();
         events.sort_by_key(|event| event.sequence_number);
         events
     }
 }
 
 impl Subject {
+    /// Repeats a call for as long as the store is too busy, a bounded number of times.
+    pub(super) async fn patient(&self, call: &[Append]) -> annals::Result<Vec<StoredEvent>> {
+        let mut tries = 0;
+        loop {
+            match self.adapter.append(call.to_vec()).await {
+                Err(error) if error.is_retryable() && tries < 20 => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
     /// Whether both are the same event: byte for byte where that is declared, otherwise with equal JSON.
     pub(super) fn alike(&self, one: &NewEvent, other: &NewEvent) -> bool {
         if one == other || self.capabilities.exact_payload_bytes {

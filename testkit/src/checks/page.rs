@@ -115,7 +115,8 @@ async fn pages_large(cx: Context) -> Outcome {
             filtered.push(QueryItem::new(source).with_tags(store.tags(&["rare"])).into());
         }
         for query in filtered {
-            world.compare_both(&query, [all, all.after(low).limit(400)]).await?;
+            world.compare_both(&query, [all]).await?;
+            world.compare(&query, all.after(low).limit(400).backward()).await?;
         }
     }
     Ok(())
@@ -257,8 +258,8 @@ async fn drop_releases(cx: Context) -> Outcome {
     let mut ledger = long(&cx, LONG).await?;
     for store in handles(&cx).await? {
         ledger = ledger.through(store.clone());
-        for round in 0..3 {
-            for nth in 0..8 {
+        for round in 0..2 {
+            for nth in 0..4 {
                 for mut scan in Scan::all(&store) {
                     match (nth + round) % 4 {
                         // Never polled.

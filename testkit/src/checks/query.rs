@@ -169,8 +169,9 @@ async fn items(cx: Context) -> Outcome {
     for query in queries.into_iter().filter(|query| world.may_read(query)) {
         let all = world.widest(&query);
         let middle = world.own[world.own.len() / 2].sequence_number;
-        world.compare_both(&query, [all, all.limit(3)]).await?;
-        world.compare_both(&query, [all.after(middle).limit(2), all.until(middle)]).await?;
+        world.compare_both(&query, [all]).await?;
+        world.compare(&query, all.limit(3)).await?;
+        world.compare(&query, all.after(middle).limit(2).backward()).await?;
     }
     Ok(())
 }

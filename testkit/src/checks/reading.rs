@@ -72,8 +72,7 @@ impl World {
     /// Takes in what was appended since.
     pub(super) async fn refresh(&mut self) -> Outcome {
         let last = self.last();
-        let mut new = self.ledger.sorted(|_| true);
-        new.retain(|event| event.sequence_number > last);
+        let new = self.ledger.sorted(|event| event.sequence_number > last);
         if let Some(newest) = new.last().filter(|_| self.can().order == Order::Log) {
             let start = last.max(self.ledger.store.start);
             let options = ReadOptions::default().after(start).until(newest.sequence_number);

@@ -96,9 +96,7 @@ impl Scan {
     }
 
     fn given(&self, ledger: &Ledger) -> Vec<StoredEvent> {
-        let mut events = ledger.sorted(|_| true);
-        events.retain(|event| self.query.matches(event));
-        select(events, self.options)
+        select(ledger.sorted(|event| self.query.matches(event)), self.options)
     }
 
     /// The next page; false at the end.
@@ -144,7 +142,7 @@ impl Scan {
 pub(super) async fn handles(cx: &Context) -> Outcome<Vec<Subject>> {
     let mut handles = vec![cx.open().await?];
     if cx.harness().hooks().contains(&Hook::PageSize) {
-        let size = NonZeroUsize::MIN.saturating_add(6);
+        let size = NonZeroUsize::MIN.saturating_add(63);
         handles.push(cx.open_as(Variant::PageSize(size)).await?);
     }
     Ok(handles)
