@@ -37,6 +37,7 @@ mod contents;
 mod numbers;
 mod odd;
 mod reads;
+mod scans;
 mod writes;
 
 use std::collections::HashMap;
@@ -91,6 +92,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         writes::SPECIMENS,
         conditions::SPECIMENS,
         reads::SPECIMENS,
+        scans::SPECIMENS,
         contents::SPECIMENS,
         concurrency::SPECIMENS,
         odd::SPECIMENS,

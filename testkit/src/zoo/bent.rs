@@ -212,6 +212,17 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    /// The whole of a read, where it is not made of the steps below.
+    fn scan(
+        &self,
+        _: &Arc<Shared>,
+        _page_size: NonZeroUsize,
+        _: &Query,
+        _: &ReadOptions,
+    ) -> Option<EventPages> {
+        None
+    }
+
     /// Whether each page shows the log as it is when the page is polled, instead of all as it was at first.
     fn is_live(&self) -> bool {
         false
@@ -264,6 +275,9 @@ impl<B: Bend> StorageAdapter for Bent<B> {
         }
         let (shared, bend, size) =
             (Arc::clone(&self.shared), Arc::clone(&self.bend), self.page_size);
+        if let Some(pages) = bend.scan(&shared, size, &query, &options) {
+            return pages;
+        }
         if bend.is_live() {
             return live(shared, bend, size, query, options);
         }
@@ -279,7 +293,7 @@ impl<B: Bend> StorageAdapter for Bent<B> {
 }
 
 /// A read that takes each page from the log as it is then.
-fn live<B: Bend>(
+pub(super) fn live<B: Bend>(
     shared: Arc<Shared>,
     bend: Arc<B>,
     size: NonZeroUsize,
