@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use annals::{
@@ -129,6 +130,22 @@ impl Writers {
     }
 }
 
+/// Polls `work` later than it could be: what it does between two waits comes further apart, as on a busy machine.
+async fn dawdling<T>(work: impl Future<Output = T>, mut random: StdRng) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut delay = 0;
+    std::future::poll_fn(|context| {
+        if delay > 0 {
+            delay -= 1;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        delay = [0, 2, 8, 30][random.random_range(0..4)];
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
 /// Appends batches of random size to random streams until enough is done.
 async fn write(
     store: Subject,
@@ -157,7 +174,8 @@ async fn write(
             let other = &streams[(first + 1) % streams.len()];
             calls.push(some(&store, other, 1, turn, &mut random));
         }
-        appended.extend(store.patient(&calls).await?);
+        let delays = StdRng::seed_from_u64(random.random());
+        appended.extend(dawdling(store.patient(&calls), delays).await?);
         for _ in 0..random.random_range(0..3) {
             tokio::task::yield_now().await;
         }
