@@ -9,6 +9,7 @@ mod condition;
 mod connection;
 mod dropped;
 mod durability;
+mod gated;
 mod history;
 mod ledger;
 mod model;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         visibility::CHECKS,
         partial::CHECKS,
         never_skips::CHECKS,
+        gated::CHECKS,
         runtime::CHECKS,
         resource::CHECKS,
         dropped::CHECKS,

@@ -5,19 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use annals::{
-    Append, Order, Query, QueryItem, ReadOptions, SequenceNumber, Source, StoredEvent, StreamId,
-};
+use annals::{Order, Query, QueryItem, ReadOptions, SequenceNumber, Source, StoredEvent, StreamId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure};
-use crate::checks::ledger::{always, light, most, summary};
+use crate::checks::ledger::{most, summary};
 use crate::checks::reading::{NAMES, TAGS, named, some};
 use crate::context::{Context, Subject, within};
-use crate::harness::{Gate, Hook};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -60,14 +58,6 @@ pub(super) const CHECKS: &[Check] = &[
         two_handles,
         "the same with writers and readers on different handles"
     ),
-    check!(
-        "r2.gated",
-        [R2 R1 A1],
-        Required,
-        [Need::Hook(Hook::Gate)],
-        gated,
-        "an append that is held before its commit is invisible, and is not skipped when it comes"
-    ),
 ];
 
 const WRITERS: u64 = 6;
@@ -102,13 +92,14 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(handles: &[Subject], streams: &[StreamId], seed: u64) -> Self {
+    fn start(handles: &[Subject], streams: &[StreamId], least: usize, seed: u64) -> Self {
         let mut tasks = JoinSet::new();
         for writer in 0..WRITERS {
             let nth = usize::try_from(writer).unwrap_or_default();
             let store = handles[nth % handles.len()].clone();
             let random = StdRng::seed_from_u64(seed.wrapping_add(writer));
-            tasks.spawn(write(store, streams.to_vec(), nth, random));
+            let work = write(store, streams.to_vec(), nth, least, random);
+            spawn(&mut tasks, work, least == 0);
         }
         Self { tasks, done: Arc::default() }
     }
@@ -130,6 +121,20 @@ impl Writers {
     }
 }
 
+/// Runs `work` as a task of the runtime, or in a thread of its own, which the system stops at any instruction.
+fn spawn<T: Send + 'static>(
+    tasks: &mut JoinSet<T>,
+    work: impl Future<Output = T> + Send + 'static,
+    in_thread: bool,
+) {
+    if in_thread {
+        let runtime = Handle::current();
+        tasks.spawn_blocking(move || runtime.block_on(work));
+    } else {
+        tasks.spawn(work);
+    }
+}
+
 /// Polls `work` later than it could be: what it does between two waits comes further apart, as on a busy machine.
 async fn dawdling<T>(work: impl Future<Output = T>, mut random: StdRng) -> T {
     let mut work = std::pin::pin!(work);
@@ -137,6 +142,7 @@ async fn dawdling<T>(work: impl Future<Output = T>, mut random: StdRng) -> T {
     std::future::poll_fn(|context| {
         if delay > 0 {
             delay -= 1;
+            std::thread::yield_now();
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -151,6 +157,7 @@ async fn write(
     store: Subject,
     streams: Vec<StreamId>,
     writer: usize,
+    least: usize,
     mut random: StdRng,
 ) -> Outcome<Vec<StoredEvent>> {
     let start = Instant::now();
@@ -158,7 +165,7 @@ async fn write(
     let mut appended = Vec::new();
     for turn in 0..MORE {
         let spent = start.elapsed();
-        if spent > PATIENCE || (turn >= BATCHES && spent > EFFORT) {
+        if spent > PATIENCE || (turn >= least && spent > EFFORT) {
             break;
         }
         let count = match random.random_range(0..8) {
@@ -223,16 +230,33 @@ async fn follow(
     }
 }
 
-/// Readers of every style follow `queries` while writers append to `streams`.
+/// Readers of every style follow `queries` while writers append to `streams`: first as tasks, where appends meet
+/// at every wait, then for a moment as threads, where they meet between two instructions.
 async fn follow_all(
     cx: &Context,
     handles: &[Subject],
     queries: &[Query],
     streams: &[StreamId],
 ) -> Outcome {
-    let mut writers = Writers::start(handles, streams, cx.seed());
+    let mut start = handles[0].start;
+    for least in [BATCHES, 0] {
+        start = follow_from(cx, handles, queries, streams, start, least).await?;
+    }
+    Ok(())
+}
+
+/// The same once, from `start` on; gives the number of the last append. Without a least number of batches the
+/// writers are threads.
+async fn follow_from(
+    cx: &Context,
+    handles: &[Subject],
+    queries: &[Query],
+    streams: &[StreamId],
+    start: SequenceNumber,
+    least: usize,
+) -> Outcome<SequenceNumber> {
+    let mut writers = Writers::start(handles, streams, least, cx.seed());
     let mut readers = JoinSet::new();
-    let start = handles[0].start;
     for (nth, query) in queries.iter().enumerate() {
         // With many queries not every style follows each.
         for (at, style) in STYLES.into_iter().enumerate() {
@@ -241,10 +265,11 @@ async fn follow_all(
             }
             let store = handles[(nth + at + 1) % handles.len()].clone();
             let (done, query) = (Arc::clone(&writers.done), query.clone());
-            readers.spawn(async move {
+            let work = async move {
                 let given = follow(store, query.clone(), start, style, done).await?;
                 Ok::<_, Failure>((query, style, given))
-            });
+            };
+            spawn(&mut readers, work, least == 0 && at % 2 == 1);
         }
     }
     let appended = within(LIMIT, "appends with readers beside them", writers.join()).await??;
@@ -253,17 +278,19 @@ async fn follow_all(
             let (query, style, given) =
                 ended.map_err(|error| Failure::new(error.to_string()))??;
             let what = format!("a reader of {query} ({style:?})");
-            prove(&handles[0], &query, &given, &appended, &what).await?;
+            prove(&handles[0], &query, start, &given, &appended, &what).await?;
         }
-        Ok(())
+        Ok::<_, Failure>(())
     };
-    within(LIMIT, "readers after the last append", ended).await?
+    within(LIMIT, "readers after the last append", ended).await??;
+    Ok(appended.last().map_or(start, |last| last.sequence_number))
 }
 
 /// What a reader was given is all that is there up to its last number, and holds all that was appended.
 async fn prove(
     store: &Subject,
     query: &Query,
+    start: SequenceNumber,
     given: &[StoredEvent],
     appended: &[StoredEvent],
     what: &str,
@@ -274,7 +301,7 @@ async fn prove(
     }
     let has = |event: &StoredEvent| numbers.binary_search(&event.sequence_number).is_ok();
     let head = numbers.last().copied().unwrap_or_default();
-    let until = ReadOptions::default().after(store.start).until(head);
+    let until = ReadOptions::default().after(start).until(head);
     let whole = store.read(query.clone(), until).await?;
     let wanted = || appended.iter().filter(|event| query.matches(event));
     let skipped: Vec<_> = whole.iter().chain(wanted()).filter(|event| !has(event)).collect();
@@ -357,116 +384,4 @@ async fn two_handles(cx: Context) -> Outcome {
     let handles = [cx.open().await?, cx.open().await?, cx.open().await?];
     let (streams, source) = widest(&handles[0]);
     follow_all(&cx, &handles, &[source.into()], &streams).await
-}
-
-/// What a right store may make others wait for while an append is held.
-const GRACE: Duration = Duration::from_millis(150);
-
-async fn gated(cx: Context) -> Outcome {
-    let (store, gate) = cx.open_gated().await?;
-    let second = cx.open().await?;
-    let [a, sibling, other] =
-        [("a", "1"), ("a", "2"), ("b", "1")].map(|(category, name)| store.stream(category, name));
-    store.patient(&[always(&a, light(1))]).await?;
-    let size = most(&store).min(3);
-    for (nth, late) in [&a, &sibling, &other].into_iter().enumerate() {
-        let held = vec![always(&a, light(size))];
-        let passing = vec![always(late, light(size))];
-        let reader = if nth == 1 { &second } else { &store };
-        let case = Held { store: &store, gate: gate.as_ref(), writer: &second, reader };
-        case.run(held, passing).await?;
-    }
-    Ok(())
-}
-
-/// One append is held before its commit while another is made.
-struct Held<'a> {
-    store: &'a Subject,
-    gate: &'a dyn Gate,
-    writer: &'a Subject,
-    reader: &'a Subject,
-}
-
-impl Held<'_> {
-    async fn run(&self, held: Vec<Append>, passing: Vec<Append>) -> Outcome {
-        let streams: Vec<_> = [&held, &passing].map(|call| call[0].stream.clone()).to_vec();
-        let append = |store: &Subject, call: &[Append]| {
-            let (store, call) = (store.clone(), call.to_vec());
-            tokio::spawn(async move { store.patient(&call).await })
-        };
-        self.gate.arm();
-        let slow = append(self.store, &held);
-        if timeout(LIMIT, self.gate.held()).await.is_err() {
-            self.gate.release();
-            return Err(Failure::not_run("no append stopped at the gate"));
-        }
-        let before = self.look(&streams).await;
-        let mut fast = append(self.writer, &passing);
-        let early = timeout(GRACE, &mut fast).await.ok();
-        let during = self.look(&streams).await;
-        self.gate.release();
-        let ended = |what| move |error| Failure::new(format!("{what}: {error}"));
-        let slow =
-            within(LIMIT, "the append that was held", slow).await?.map_err(ended("held"))??;
-        let was_early = early.is_some();
-        let fast = match early {
-            Some(fast) => fast,
-            None => within(LIMIT, "an append beside a held one", fast).await?,
-        };
-        let fast = fast.map_err(ended("beside"))??;
-        let (before, during) = (before?, during?);
-        for (query, given) in before.iter().chain(&during) {
-            let dirty =
-                given.iter().find(|event| slow.iter().any(|it| it.event.id == event.event.id));
-            if let Some(dirty) = dirty {
-                return Err(Failure::new(format!(
-                    "a read of {query} gave {dirty}, whose append was held before its commit"
-                )));
-            }
-            let head = given.last().map_or(self.reader.start, |last| last.sequence_number);
-            let until = ReadOptions::default().after(self.reader.start).until(head);
-            let whole = self.reader.read(query.clone(), until).await?;
-            let late = whole.iter().find(|event| !given.contains(event));
-            if let Some(late) = late {
-                return Err(Failure::new(format!(
-                    "a reader of {query} was given events up to {head}, and {late} appeared later"
-                )));
-            }
-        }
-        for (query, given) in during.iter().filter(|_| was_early) {
-            let mut stored = fast.iter().filter(|event| query.matches(event));
-            let unseen = stored.find(|event| !given.iter().any(|it| it.event.id == event.event.id));
-            ensure!(
-                unseen.is_none(),
-                "a read of {query} after an append beside a held one does not show {unseen:?}"
-            );
-        }
-        let all = self.reader.all_events(&streams).await?;
-        let lost = slow
-            .iter()
-            .chain(&fast)
-            .find(|it| !all.iter().any(|event| event.event.id == it.event.id));
-        ensure!(lost.is_none(), "after a held append the store does not show {lost:?}");
-        Ok(())
-    }
-
-    /// What reads of every source give now; those that wait for the held append give nothing.
-    async fn look(&self, streams: &[StreamId]) -> Outcome<Vec<(Query, Vec<StoredEvent>)>> {
-        let mut queries: Vec<Query> = streams.iter().map(|stream| stream.clone().into()).collect();
-        if self.reader.capabilities.order >= Order::Category {
-            queries.extend(streams.iter().map(|stream| stream.category.clone().into()));
-        }
-        if self.reader.capabilities.order >= Order::Log {
-            queries.push(Source::Log.into());
-        }
-        let mut looked = Vec::new();
-        for query in queries {
-            let options = ReadOptions::default().after(self.reader.start);
-            let read = self.reader.read(query.clone(), options);
-            if let Ok(given) = timeout(GRACE, read).await {
-                looked.push((query, given?));
-            }
-        }
-        Ok(looked)
-    }
 }
