@@ -5,12 +5,19 @@ use crate::check::Check;
 mod append;
 mod batch;
 mod capability;
+mod clients;
+mod composition;
 mod condition;
 mod connection;
+mod custom;
+mod decided_race;
+mod decisions;
 mod dropped;
+mod drops;
 mod durability;
 mod gated;
 mod history;
+mod judged;
 mod ledger;
 mod model;
 mod multi;
@@ -26,12 +33,15 @@ mod query_condition;
 mod race;
 mod read;
 mod reading;
+mod refusal;
+mod refusals;
 mod resource;
 mod runtime;
 mod scan;
 mod sequence;
 mod time;
 mod visibility;
+mod world;
 
 /// Every check, in the order of reports.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
@@ -43,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         multi::CHECKS,
         condition::CHECKS,
         query_condition::CHECKS,
+        custom::CHECKS,
         race::CHECKS,
         capability::CHECKS,
         payload::CHECKS,

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::check::{Failure, Outcome};
 use crate::context::{Subject, event, within};
+use crate::scratch;
 use crate::suite::{Flavour, Suite, runtime};
 
 /// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
@@ -117,7 +118,11 @@ impl Child {
     pub(crate) fn spawn(task: &Task) -> Outcome<Self> {
         let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
         let text = serde_json::to_string(task).unwrap_or_default();
-        let mut process = Command::new(std::env::current_exe().map_err(failed)?)
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        if let Some(folder) = scratch::made() {
+            command.env(scratch::VARIABLE, folder);
+        }
+        let mut process = command
             .env(VARIABLE, text)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use annals::{Append, Order, Query, ReadOptions, Source, StoredEvent, StreamId};
 use tokio::time::timeout;
 
 use crate::check::{Check, Failure, Need, Outcome, check, ensure};
-use crate::checks::ledger::{always, light, most};
+use crate::checks::ledger::{always, light, most, patient};
 use crate::context::{Context, Subject, within};
 use crate::harness::{Gate, Hook};
 
@@ -29,7 +29,7 @@ async fn gated(cx: Context) -> Outcome {
     let second = cx.open().await?;
     let [a, sibling, other] =
         [("a", "1"), ("a", "2"), ("b", "1")].map(|(category, name)| store.stream(category, name));
-    store.patient(&[always(&a, light(1))]).await?;
+    patient(&store, &[always(&a, light(1))]).await?;
     let size = most(&store).min(3);
     for (nth, late) in [&a, &sibling, &other].into_iter().enumerate() {
         let held = vec![always(&a, light(size))];
@@ -54,7 +54,7 @@ impl Held<'_> {
         let streams: Vec<_> = [&held, &passing].map(|call| call[0].stream.clone()).to_vec();
         let append = |store: &Subject, call: &[Append]| {
             let (store, call) = (store.clone(), call.to_vec());
-            tokio::spawn(async move { store.patient(&call).await })
+            tokio::spawn(async move { patient(&store, &call).await })
         };
         self.gate.arm();
         let slow = append(self.store, &held);
@@ -85,13 +85,13 @@ impl Held<'_> {
                     "a read of {query} gave {dirty}, whose append was held before its commit"
                 )));
             }
-            let head = given.last().map_or(self.reader.start, |last| last.sequence_number);
-            let until = ReadOptions::default().after(self.reader.start).until(head);
+            let end = given.last().map_or(self.reader.start, |last| last.sequence_number);
+            let until = ReadOptions::default().after(self.reader.start).until(end);
             let whole = self.reader.read(query.clone(), until).await?;
             let late = whole.iter().find(|event| !given.contains(event));
             if let Some(late) = late {
                 return Err(Failure::new(format!(
-                    "a reader of {query} was given events up to {head}, and {late} appeared later"
+                    "a reader of {query} was given events up to {end}, and {late} appeared later"
                 )));
             }
         }

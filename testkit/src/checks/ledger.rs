@@ -271,17 +271,6 @@ impl Ledger {
 }
 
 impl Subject {
-    /// Repeats a call for as long as the store is too busy, a bounded number of times.
-    pub(super) async fn patient(&self, call: &[Append]) -> annals::Result<Vec<StoredEvent>> {
-        let mut tries = 0;
-        loop {
-            match self.adapter.append(call.to_vec()).await {
-                Err(error) if error.is_retryable() && tries < 20 => tries += 1,
-                other => return other,
-            }
-        }
-    }
-
     /// Whether both are the same event: byte for byte where that is declared, otherwise with equal JSON.
     pub(super) fn alike(&self, one: &NewEvent, other: &NewEvent) -> bool {
         if one == other || self.capabilities.exact_payload_bytes {
@@ -380,4 +369,18 @@ pub(super) fn needs_room(store: &Subject, events: usize) -> Outcome {
 /// A write without a condition.
 pub(super) fn always(stream: &StreamId, events: Vec<NewEvent>) -> Append {
     Append::new(stream.clone(), events, WriteCondition::Always)
+}
+
+/// Repeats a call for as long as the store is too busy, a bounded number of times.
+pub(super) async fn patient(
+    store: &Subject,
+    writes: &[Append],
+) -> annals::Result<Vec<StoredEvent>> {
+    let mut tries = 0;
+    loop {
+        match store.adapter.append(writes.to_vec()).await {
+            Err(error) if error.is_retryable() && tries < 20 => tries += 1,
+            other => return other,
+        }
+    }
 }

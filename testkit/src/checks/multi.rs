@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room};
+use crate::checks::ledger::{Ledger, always, light, most, needs_room, patient};
 use crate::context::{Context, Subject, events, within};
 
 const MULTI: Need = Need::Has(Feature::MultiStreamAppend);
@@ -360,7 +360,7 @@ async fn disjoint(cx: Context) -> Outcome {
                     let mut call =
                         own.clone().map(|to| Append::new(to, events(1), condition.clone()));
                     call.shuffle(&mut random);
-                    store.patient(&call).await.map_err(|error| {
+                    patient(&store, &call).await.map_err(|error| {
                         Failure::from(error).in_context("an append beside others to other streams")
                     })?;
                 }
@@ -390,11 +390,10 @@ async fn crossing(cx: Context) -> Outcome {
                 for _ in 0..8 {
                     own.shuffle(&mut random);
                     let call: Vec<_> = own.iter().map(|to| always(to, events(1))).collect();
-                    let stored = store.patient(&call).await.map_err(|error| {
+                    let stored = patient(&store, &call).await.map_err(|error| {
                         Failure::from(error).in_context("an append to streams in another order")
                     })?;
-                    let count = stored.len();
-                    ensure!(count == 3, "an append of three events returned {count}");
+                    ensure_eq!(stored.len(), 3, "the events returned by an append of three");
                 }
                 Ok(())
             });

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure};
-use crate::checks::ledger::{most, summary};
+use crate::checks::ledger::{most, patient, summary};
 use crate::checks::reading::{NAMES, TAGS, named, some};
 use crate::context::{Context, Subject, within};
 
@@ -182,7 +182,7 @@ async fn write(
             calls.push(some(&store, other, 1, turn, &mut random));
         }
         let delays = StdRng::seed_from_u64(random.random());
-        appended.extend(dawdling(store.patient(&calls), delays).await?);
+        appended.extend(dawdling(patient(&store, &calls), delays).await?);
         for _ in 0..random.random_range(0..3) {
             tokio::task::yield_now().await;
         }
@@ -296,8 +296,8 @@ async fn prove(
     what: &str,
 ) -> Outcome {
     let numbers: Vec<_> = given.iter().map(|event| event.sequence_number).collect();
-    if let Some(pair) = numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
-        return Err(Failure::new(format!("{what} got {} after {}", pair[1], pair[0])));
+    if let Some([before, after]) = numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(Failure::new(format!("{what} got {after} after {before}")));
     }
     let has = |event: &StoredEvent| numbers.binary_search(&event.sequence_number).is_ok();
     let head = numbers.last().copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::check::{Check, Failure, Outcome, check, ensure};
-use crate::checks::ledger::{Ledger, always, light, most};
+use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::checks::visibility::{LIMIT, streams};
 use crate::context::{Context, Subject, events, within};
 
@@ -134,7 +134,7 @@ async fn batch_atomic(cx: Context) -> Outcome {
                     let writes = streams.iter().zip(batch.chunks(count / parts));
                     let writes: Vec<_> =
                         writes.map(|(stream, part)| always(stream, part.to_vec())).collect();
-                    store.patient(&writes).await?;
+                    patient(&store, &writes).await?;
                 }
                 Ok(())
             };

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most};
+use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::context::{Context, Subject, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -202,7 +202,7 @@ async fn write_many(
             .enumerate()
             .map(|(nth, batch)| always(&streams[(first + nth) % 2], batch))
             .collect();
-        let stored = store.patient(&writes).await?;
+        let stored = patient(store, &writes).await?;
         let mut rest = stored.as_slice();
         for write in &writes {
             let ids: Vec<_> = write.events.iter().map(|event| event.id).collect();

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most};
+use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::checks::reading::{NAMES, TAGS, World, named, some};
 use crate::context::{Context, Subject, within};
 
@@ -181,8 +181,9 @@ async fn at_once(
         let contested = !matches!(condition, WriteCondition::Always);
         let calls =
             [0, 1].map(|_| vec![Append::new(stream.clone(), light(count), condition.clone())]);
-        let both =
-            async { tokio::join!(handles[0].patient(&calls[0]), handles[1].patient(&calls[1])) };
+        let both = async {
+            tokio::join!(patient(&handles[0], &calls[0]), patient(&handles[1], &calls[1]))
+        };
         let (one, other) = within(LIMIT, "two appends at once", both).await?;
         let mut done = Vec::new();
         for (call, outcome) in calls.into_iter().zip([one, other]) {
@@ -224,8 +225,8 @@ async fn sessions(cx: Context) -> Outcome {
                 let stream = if random.random_bool(0.5) { &shared } else { &own };
                 let count = random.random_range(1..3_usize).min(most(&handles[0]));
                 let by = &handles[random.random_range(0..3)];
-                let stored = by.patient(&[always(stream, light(count))]).await?;
-                let mut last = 0;
+                let stored = patient(by, &[always(stream, light(count))]).await?;
+                let mut newest = 0;
                 for (query, seen) in queries.iter().zip(&mut seen) {
                     let handle = &handles[random.random_range(0..3)];
                     let what = format!("round {round}, {query}");
@@ -248,7 +249,7 @@ async fn sessions(cx: Context) -> Outcome {
                         latest >= before,
                         "{what}: the latest is {latest}, after a read that ended at {before}"
                     );
-                    last = last.max(head);
+                    newest = newest.max(head);
                     *seen = whole;
                 }
                 if handles[0].capabilities.order >= Order::Log {
@@ -256,8 +257,8 @@ async fn sessions(cx: Context) -> Outcome {
                     let latest = handle.latest(Source::Log).await?;
                     let latest = latest.map_or(0, |event| event.sequence_number.value());
                     ensure!(
-                        latest >= last,
-                        "round {round}: the latest of the log is {latest}, after reads that ended at {last}"
+                        latest >= newest,
+                        "round {round}: the latest of the log is {latest}, after reads that ended at {newest}"
                     );
                 }
             }

@@ -11,8 +11,7 @@ use annals::{
 };
 use futures_util::{StreamExt, stream};
 
-use super::bent::{self, Bend, Log, NAME, Shared, but, dawdle};
-use super::concurrency::reindex;
+use super::bent::{self, Bend, Log, NAME, Shared, but, dawdle, reindex};
 use super::numbers::Plain;
 
 /// What a read takes, of something that there is little of, from its first poll to its end.
@@ -123,8 +122,9 @@ fn commit_at(shared: &Shared, writes: &[Append], first: u64) -> Result<Vec<Store
 bent_specimens! {
     /// A read selects its events when it is made, not when it is polled.
     ReadsAtOnce caught by ["scan.lazy"] {
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
-            Some(snapshot(shared, size, query, options))
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
+            snapshot(shared, size, query, options)
         }
     }
 
@@ -135,8 +135,9 @@ bent_specimens! {
             Plain.append(shared, writes).await
         }
 
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
-            Some(holding(pages(shared, size, query, options), &self.taken, true))
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
+            holding(pages(shared, size, query, options), &self.taken, true)
         }
     }
 
@@ -147,8 +148,9 @@ bent_specimens! {
             Plain.append(shared, writes).await
         }
 
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
-            Some(holding(pages(shared, size, query, options), &self.taken, true))
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
+            holding(pages(shared, size, query, options), &self.taken, true)
         }
     }
 
@@ -159,8 +161,9 @@ bent_specimens! {
             Plain.append(shared, writes).await
         }
 
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
-            Some(holding(pages(shared, size, query, options), &self.taken, false))
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
+            holding(pages(shared, size, query, options), &self.taken, false)
         }
     }
 
@@ -171,7 +174,8 @@ bent_specimens! {
             Plain.append(shared, writes).await
         }
 
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
             let (of, mut seen) = (Arc::clone(shared), None);
             let pages = pages(shared, size, query, options);
             let pages = pages.map(move |page| {
@@ -186,13 +190,14 @@ bent_specimens! {
                 let ended = std::mem::replace(failed, page.is_err());
                 std::future::ready((!ended).then_some(page))
             });
-            Some(until_error.boxed())
+            until_error.boxed()
         }
     }
 
     /// Pages are counted off from the start of what the read selects anew each time.
     PagesByOffset caught by ["scan.during_append"] {
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
             let (shared, query, options) = (Arc::clone(shared), query.clone(), *options);
             let page = move |skipped: usize| {
                 let selected = Plain.select(&shared.log(), &query, &options).unwrap_or_default();
@@ -200,15 +205,16 @@ bent_specimens! {
                 let next = skipped + page.len();
                 std::future::ready((!page.is_empty()).then_some((Ok(page), next)))
             };
-            Some(stream::unfold(0, page).boxed())
+            stream::unfold(0, page).boxed()
         }
     }
 
     /// A read backward goes on, after its first page, from the head as it is then.
     BackwardFollowsHead caught by ["scan.during_append"] {
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
             if options.direction == Direction::Forward {
-                return None;
+                return pages(shared, size, query, options);
             }
             let (of, sought, first) = (Arc::clone(shared), query.clone(), last(&shared.log(), query));
             let pages = pages(shared, size, query, options);
@@ -217,15 +223,17 @@ bent_specimens! {
                 let newest = newest.into_iter().filter(|event| nth == 1 && event.sequence_number > first);
                 page.map(|page| newest.chain(page).collect())
             });
-            Some(pages.boxed())
+            pages.boxed()
         }
     }
 
     /// The limit holds for each page.
     LimitPerPage caught by ["scan.pages_large"] {
-        fn scan(&self, shared: &Arc<Shared>, size: NonZeroUsize, query: &Query, options: &ReadOptions) -> Option<EventPages> {
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (query, options) = (&query, &options);
             let limited = options.limit.is_none_or(|limit| limit <= size.get() as u64);
-            (!limited).then(|| snapshot(shared, size, query, &but(options, |it| it.limit = None)))
+            let whole = but(options, |it| it.limit = None);
+            snapshot(shared, size, query, if limited { options } else { &whole })
         }
     }
 
