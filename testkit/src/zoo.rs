@@ -43,6 +43,7 @@ mod odd;
 mod queries;
 mod races;
 mod reads;
+mod scans;
 mod writes;
 
 use std::collections::HashMap;
@@ -99,6 +100,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         queries::SPECIMENS,
         capabilities::SPECIMENS,
         reads::SPECIMENS,
+        scans::SPECIMENS,
         contents::SPECIMENS,
         races::SPECIMENS,
         concurrency::SPECIMENS,

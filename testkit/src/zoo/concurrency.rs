@@ -84,7 +84,7 @@ bent_specimens! {
     }
 
     /// Numbers are taken before the lock, so that a later one can be committed first.
-    NumbersBeforeLock caught by ["r2.gated", "r2.log"] {
+    NumbersBeforeLock caught by ["r2.gated", "r2.log", "r2.category", "r2.stream", "r2.filtered", "r2.two_handles"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             self.check_append(&writes)?;
             let count: usize = writes.iter().map(|write| write.events.len()).sum();
