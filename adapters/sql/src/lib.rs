@@ -1,0 +1,31 @@
+//! What the SQL adapters of [Annals](annals) share: for authors of adapters, without a stable API.
+//!
+//! A SQL adapter keeps one row per event. Names and streams are rows of their own, and events refer to them by
+//! number. This crate holds what does not depend on the engine: the [queue] that commits many appends
+//! together, the [placing] of an append under its conditions, queries as SQL ([`select()`]), pages by key
+//! ([`Scan`]), rows as events ([`RawEvent`]), versions of the [schema] and classes of [faults](fault).
+//! An adapter adds statements, connections and transactions.
+
+mod cache;
+pub mod fault;
+mod names;
+pub mod placing;
+pub mod queue;
+mod row;
+mod scan;
+pub mod schema;
+mod select;
+
+pub use cache::Cache;
+pub use names::{Dictionary, Lookup, Name, NameIds};
+pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
+pub use scan::{Bounds, Scan};
+pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};
+/// The channel that carries one answer; it wakes a task of any executor.
+pub use tokio::sync::oneshot;
+
+/// A sequence number or position as a signed column holds it; above [`i64::MAX`] there are no events.
+#[must_use]
+pub fn to_column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,71 @@
+//! Where an append lands: its conditions, and the numbers that it gets.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use annals::{Append, Error, Facts, Position, Result, SequenceNumber, StoredEvent};
+use time::OffsetDateTime;
+
+/// The numbers that the events of one append got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The sequence number of the first event; the others follow in the order given.
+    pub first: SequenceNumber,
+    /// For each write, the position of its first event.
+    pub positions: Vec<Position>,
+}
+
+impl Placement {
+    /// The events as stored.
+    #[must_use]
+    pub fn events(&self, writes: Vec<Append>, recorded_at: OffsetDateTime) -> Vec<StoredEvent> {
+        let mut number = self.first.value();
+        let mut stored = Vec::with_capacity(count(&writes));
+        for (write, first) in writes.into_iter().zip(&self.positions) {
+            for (event, position) in write.events.into_iter().zip(first.value()..) {
+                let position = Position::new(position);
+                let sequence_number = SequenceNumber::new(number);
+                let stream = write.stream.clone();
+                stored.push(StoredEvent::new(
+                    event,
+                    stream,
+                    position,
+                    sequence_number,
+                    recorded_at,
+                ));
+                number += 1;
+            }
+        }
+        stored
+    }
+}
+
+/// How many events `writes` have together.
+#[must_use]
+pub fn count(writes: &[Append]) -> usize {
+    writes.iter().map(|write| write.events.len()).sum()
+}
+
+/// Judges the condition of `write`. A custom predicate runs on the writer, which a panic must not end.
+///
+/// # Errors
+/// [`Error::ConditionFailed`] when it does not hold; [`Error::Invalid`] when a custom predicate panicked.
+pub fn judge(write: &Append, facts: &Facts) -> Result<()> {
+    let evaluate = || write.condition.evaluate(&write.stream, facts);
+    if !write.condition.needs_last_event() {
+        return evaluate();
+    }
+    catch_unwind(AssertUnwindSafe(evaluate))
+        .unwrap_or_else(|_| Err(Error::invalid("a custom condition panicked")))
+}
+
+/// The number that the first of `count` events gets after `head`.
+///
+/// # Errors
+/// [`Error::Invalid`] when the log has fewer numbers left.
+pub fn first_after(head: u64, count: usize) -> Result<SequenceNumber> {
+    let left = SequenceNumber::MAX.value().saturating_sub(head);
+    match u64::try_from(count) {
+        Ok(count) if count <= left => Ok(SequenceNumber::new(head.saturating_add(1))),
+        _ => Err(Error::invalid("the log has no sequence numbers left")),
+    }
+}

@@ -1,0 +1,250 @@
+//! The group-commit queue: many callers append, one writer commits what is there together.
+//!
+//! Nothing waits for company: the writer takes what is queued, be it one append. At most it lets those that it
+//! just answered come back first ([`Intake::let_return`]). Callers wait for one answer each, on any executor. A
+//! caller that goes away changes nothing for the others.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use annals::{Append, Error, Result, StoredEvent};
+use time::OffsetDateTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+
+use crate::placing::{Placement, count};
+
+/// How many messages the writer takes at once.
+const BATCH_MESSAGES: usize = 1_024;
+/// Beyond so many events a batch takes no further append.
+const BATCH_EVENTS: usize = 16_384;
+/// How often the writer yields for each caller that it may see again.
+const YIELDS: usize = 4;
+
+/// What is queued: an append, or something else that an adapter asks of its writer.
+#[derive(Debug)]
+pub enum Message<X> {
+    /// An append.
+    Append(Job),
+    /// The adapter's own.
+    Other(X),
+}
+
+/// The callers' end; clones share the queue. The writer ends when all of them are gone and the queue is empty.
+#[derive(Debug)]
+pub struct Queue<X> {
+    sender: mpsc::UnboundedSender<Message<X>>,
+    room: Arc<Semaphore>,
+    bound: u32,
+}
+
+impl<X> Clone for Queue<X> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), room: Arc::clone(&self.room), bound: self.bound }
+    }
+}
+
+/// A queue that holds at most `bound` events under way, where an append counts as one more than it has.
+/// An append that is larger than the bound has the queue for itself.
+#[must_use]
+pub fn queue<X>(bound: u32) -> (Queue<X>, Intake<X>) {
+    let bound = bound.max(1);
+    let permits = usize::try_from(bound).unwrap_or(Semaphore::MAX_PERMITS);
+    let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Queue { sender, room, bound }, Intake { receiver, waiting: VecDeque::new() })
+}
+
+impl<X> Queue<X> {
+    /// Queues `writes` and waits for the writer's answer. Checks of the call come before.
+    ///
+    /// # Errors
+    /// The writer's answer; [`Error::Unavailable`] when the queue is full or closed;
+    /// [`Error::OutcomeUnknown`] when the writer ended while it was at work on this append.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves all of `writes` stored or nothing.
+    pub async fn append(
+        &self,
+        writes: Vec<Append>,
+        recorded_at: OffsetDateTime,
+    ) -> Result<Vec<StoredEvent>> {
+        let weight = u32::try_from(count(&writes)).unwrap_or(u32::MAX).saturating_add(1);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound));
+        let room = room.map_err(|error| match error {
+            TryAcquireError::NoPermits => Error::unavailable("the queue of appends is full"),
+            TryAcquireError::Closed => closed(),
+        })?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job { writes, recorded_at, reply: Some(reply), taken: false, _room: room };
+        // A job that cannot be queued answers its caller when it is dropped.
+        drop(self.sender.send(Message::Append(job)));
+        let (placement, writes) = answer.await.unwrap_or_else(|_| Err(closed()))?;
+        Ok(placement.events(writes, recorded_at))
+    }
+
+    /// Queues something else.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the writer has ended.
+    pub fn send(&self, other: X) -> Result<()> {
+        self.sender.send(Message::Other(other)).map_err(|_| closed())
+    }
+
+    /// Refuses appends from now on; what is queued is still done.
+    pub fn close(&self) {
+        self.room.close();
+    }
+}
+
+/// The error for calls to an adapter that was closed, or whose writer has ended.
+#[must_use]
+pub fn closed() -> Error {
+    Error::unavailable("the adapter is closed")
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub struct Intake<X> {
+    receiver: mpsc::UnboundedReceiver<Message<X>>,
+    waiting: VecDeque<Message<X>>,
+}
+
+impl<X> Intake<X> {
+    /// Waits for the next batch, in the order queued; `None` when all callers are gone and all is done.
+    pub async fn next(&mut self) -> Option<Vec<Message<X>>> {
+        let mut messages = Vec::new();
+        if self.waiting.is_empty()
+            && self.receiver.recv_many(&mut messages, BATCH_MESSAGES).await == 0
+        {
+            return None;
+        }
+        Some(self.batch(messages))
+    }
+
+    /// The same for a writer that is a thread.
+    ///
+    /// # Panics
+    /// On a thread that runs an async executor.
+    pub fn blocking_next(&mut self) -> Option<Vec<Message<X>>> {
+        let mut messages = Vec::new();
+        if self.waiting.is_empty()
+            && self.receiver.blocking_recv_many(&mut messages, BATCH_MESSAGES) == 0
+        {
+            return None;
+        }
+        Some(self.batch(messages))
+    }
+
+    /// For a writer that is a thread: yields to callers that were just answered, until as many have queued
+    /// something again, or for a moment. Without it they fall into two groups that take turns, and each commit
+    /// carries half of them. One caller alone is not waited for.
+    pub fn let_return(&self, answered: usize) {
+        if answered > 1 {
+            for _ in 0..answered.saturating_mul(YIELDS) {
+                if self.len() >= answered {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// How many messages are queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.receiver.len()
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes what is queued by now, without waiting.
+    pub fn drain(&mut self) -> Vec<Message<X>> {
+        while let Ok(message) = self.receiver.try_recv() {
+            self.waiting.push_back(message);
+        }
+        self.waiting.drain(..).collect()
+    }
+
+    /// Queues a message again, behind all that wait.
+    pub fn put_back(&mut self, message: Message<X>) {
+        self.waiting.push_back(message);
+    }
+
+    fn batch(&mut self, messages: Vec<Message<X>>) -> Vec<Message<X>> {
+        self.waiting.extend(messages);
+        let mut events = 0;
+        let mut batch = Vec::with_capacity(self.waiting.len());
+        while let Some(mut message) = self.waiting.pop_front() {
+            if let Message::Append(job) = &mut message {
+                events += count(&job.writes);
+                if events > BATCH_EVENTS && !batch.is_empty() {
+                    self.waiting.push_front(message);
+                    break;
+                }
+                job.taken = true;
+            }
+            batch.push(message);
+        }
+        batch
+    }
+}
+
+type Reply = oneshot::Sender<Result<(Placement, Vec<Append>)>>;
+
+/// One append that waits for its outcome. Dropped without one, it tells its caller what that means.
+#[derive(Debug)]
+pub struct Job {
+    writes: Vec<Append>,
+    recorded_at: OffsetDateTime,
+    reply: Option<Reply>,
+    taken: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// What to append.
+    #[must_use]
+    pub fn writes(&self) -> &[Append] {
+        &self.writes
+    }
+
+    /// When the store appends it.
+    #[must_use]
+    pub fn recorded_at(&self) -> OffsetDateTime {
+        self.recorded_at
+    }
+
+    /// Whether the caller is gone, so that the append need not be made.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// Tells the caller how it ended; `Ok` only after the commit.
+    pub fn answer(mut self, outcome: Result<Placement>) {
+        let writes = std::mem::take(&mut self.writes);
+        self.reply(outcome.map(|placement| (placement, writes)));
+    }
+
+    fn reply(&mut self, outcome: Result<(Placement, Vec<Append>)>) {
+        if let Some(reply) = self.reply.take() {
+            // A caller that is gone needs no answer.
+            drop(reply.send(outcome));
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let taken = self.taken;
+        self.reply(Err(if taken {
+            Error::OutcomeUnknown("the writer ended while it was at work".into())
+        } else {
+            closed()
+        }));
+    }
+}

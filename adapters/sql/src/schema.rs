@@ -1,0 +1,74 @@
+//! Versions of a schema.
+
+use std::fmt;
+
+use annals::Error;
+
+/// One step: from the version before it to `version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// The version that it leads to; the first is 1.
+    pub version: u32,
+    /// Its statements.
+    pub sql: &'static str,
+}
+
+/// Which version a store has, and which one this release works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemaStatus {
+    /// The store's version; 0: it has no schema yet.
+    pub found: u32,
+    /// The version that this release creates and needs.
+    pub known: u32,
+}
+
+impl SchemaStatus {
+    /// The status of a store at version `found`.
+    #[must_use]
+    pub fn new(migrations: &[Migration], found: u32) -> Self {
+        Self { found, known: migrations.last().map_or(0, |last| last.version) }
+    }
+}
+
+impl fmt::Display for SchemaStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "schema version {}, this release needs {}", self.found, self.known)
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// A later release made it; nothing was changed.
+    #[error("the schema has version {found}, this release knows versions up to {known}")]
+    Newer {
+        /// The store's version.
+        found: u32,
+        /// The last version that this release knows.
+        known: u32,
+    },
+    /// It holds tables that are not of Annals; nothing was changed.
+    #[error("the database holds something that is not a log of Annals")]
+    Foreign,
+}
+
+impl From<SchemaError> for Error {
+    fn from(error: SchemaError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+/// The steps that a store at version `found` needs, in order.
+///
+/// # Errors
+/// [`SchemaError::Newer`] when the store is ahead.
+pub fn pending(migrations: &[Migration], found: u32) -> Result<&[Migration], SchemaError> {
+    let known = SchemaStatus::new(migrations, found).known;
+    if found > known {
+        return Err(SchemaError::Newer { found, known });
+    }
+    let done = migrations.partition_point(|step| step.version <= found);
+    Ok(migrations.get(done..).unwrap_or_default())
+}

@@ -1,0 +1,211 @@
+//! Queries as SQL.
+//!
+//! Each item of a query is one statement of its own, whose text depends on the item's shape only and can stay
+//! prepared; the adapter merges the numbers that several items give. All bounds are on the sequence number,
+//! and each source has an index that is sorted by it.
+
+use std::fmt::Write as _;
+
+use annals::{Direction, Query, QueryItem, Source, StreamId};
+
+use crate::row::COLUMNS;
+use crate::scan::Bounds;
+
+/// Where to look, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole log.
+    Log,
+    /// One category.
+    Category(i64),
+    /// One stream.
+    Stream(i64),
+}
+
+/// One alternative of a query, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Where to look.
+    pub scope: Scope,
+    /// Any of these names; `None`: no restriction.
+    pub names: Option<Vec<i64>>,
+    /// All of these tags.
+    pub tags: Vec<i64>,
+}
+
+impl Item {
+    /// Every event of the log.
+    pub const ALL: Self = Self { scope: Scope::Log, names: None, tags: Vec::new() };
+}
+
+/// Where the numbers of names come from; `None`: the store has no such name.
+pub trait Ids {
+    /// Why a look-up failed.
+    type Error;
+
+    /// The number of a category, event name or tag.
+    ///
+    /// # Errors
+    /// A failed look-up.
+    fn name(&mut self, name: &str) -> Result<Option<i64>, Self::Error>;
+
+    /// The number of a stream.
+    ///
+    /// # Errors
+    /// A failed look-up.
+    fn stream(&mut self, stream: &StreamId) -> Result<Option<i64>, Self::Error>;
+}
+
+/// The items of `query` that can match, by number. Of none of them nothing matches.
+///
+/// # Errors
+/// Those of `ids`.
+pub fn resolve<I: Ids>(query: &Query, ids: &mut I) -> Result<Vec<Item>, I::Error> {
+    if query.items().is_empty() {
+        return Ok(vec![Item::ALL]);
+    }
+    let mut items = Vec::with_capacity(query.items().len());
+    for item in query.items() {
+        match resolve_item(item, ids)? {
+            Some(item) if item == Item::ALL => return Ok(vec![item]),
+            item => items.extend(item),
+        }
+    }
+    Ok(items)
+}
+
+fn resolve_item<I: Ids>(item: &QueryItem, ids: &mut I) -> Result<Option<Item>, I::Error> {
+    let scope = match &item.source {
+        Source::Log => Some(Scope::Log),
+        Source::Category(category) => ids.name(category.as_str())?.map(Scope::Category),
+        Source::Stream(stream) => ids.stream(stream)?.map(Scope::Stream),
+    };
+    let Some(scope) = scope else { return Ok(None) };
+    let mut tags = Vec::with_capacity(item.tags.len());
+    for tag in &item.tags {
+        let Some(tag) = ids.name(tag.as_str())? else { return Ok(None) };
+        tags.push(tag);
+    }
+    if item.names.is_empty() {
+        return Ok(Some(Item { scope, names: None, tags }));
+    }
+    let mut names = Vec::with_capacity(item.names.len());
+    for name in &item.names {
+        names.extend(ids.name(name.as_str())?);
+    }
+    Ok((!names.is_empty()).then_some(Item { scope, names: Some(names), tags }))
+}
+
+/// What a statement gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// [`COLUMNS`].
+    Events,
+    /// Sequence numbers only.
+    Numbers,
+}
+
+/// A value to bind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// One number.
+    Number(i64),
+    /// A list, bound as one value.
+    Numbers(Vec<i64>),
+}
+
+/// How an engine writes what differs between them.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// What stands before the number of a parameter: `?` or `$`.
+    pub parameter: &'static str,
+    /// What stands before and after a parameter that is a list, behind the column that is to be in it.
+    pub member: (&'static str, &'static str),
+}
+
+/// A statement with its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Select {
+    /// The text.
+    pub sql: String,
+    /// The values, in order.
+    pub parameters: Vec<Parameter>,
+}
+
+/// The events of `item` within `bounds`.
+#[must_use]
+pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Select {
+    let mut statement = Statement { sql: String::with_capacity(384), values: Vec::new(), dialect };
+    // In a stream few events are looked at, so their tags are checked one by one. Elsewhere the first tag leads.
+    let leading = match item.scope {
+        Scope::Stream(_) => None,
+        _ => item.tags.first(),
+    };
+    let number = if leading.is_some() { "t.sequence_number" } else { "e.sequence_number" };
+    let columns = if want == Want::Events { COLUMNS } else { number };
+    let from = match leading {
+        Some(_) => "event_tags t CROSS JOIN events e",
+        None => "events e",
+    };
+    statement.push(&["SELECT ", columns, " FROM ", from, " WHERE ", number, " > "]);
+    statement.bind(Parameter::Number(bounds.after));
+    statement.push(&[" AND ", number, " <= "]);
+    statement.bind(Parameter::Number(bounds.until));
+    if let Some(tag) = leading {
+        statement.push(&[" AND e.sequence_number = t.sequence_number"]);
+        statement.equals("t.tag_id", *tag);
+    }
+    match item.scope {
+        Scope::Log => {}
+        Scope::Category(id) => statement.equals("e.category_id", id),
+        Scope::Stream(id) => statement.equals("e.stream_id", id),
+    }
+    if let Some(names) = &item.names {
+        statement.push(&[" AND e.name_id"]);
+        statement.member(names);
+    }
+    let rest = item.tags.get(usize::from(leading.is_some())..).unwrap_or_default();
+    if !rest.is_empty() {
+        statement.push(&[" AND (SELECT count(*) FROM event_tags x WHERE x.tag_id"]);
+        statement.member(rest);
+        statement.push(&[" AND x.sequence_number = e.sequence_number) = "]);
+        statement.bind(Parameter::Number(i64::try_from(rest.len()).unwrap_or(i64::MAX)));
+    }
+    let order = match bounds.direction {
+        Direction::Forward => " LIMIT ",
+        Direction::Backward => " DESC LIMIT ",
+    };
+    statement.push(&[" ORDER BY ", number, order]);
+    statement.bind(Parameter::Number(bounds.limit));
+    Select { sql: statement.sql, parameters: statement.values }
+}
+
+struct Statement<'a> {
+    sql: String,
+    values: Vec<Parameter>,
+    dialect: &'a Dialect,
+}
+
+impl Statement<'_> {
+    fn push(&mut self, parts: &[&str]) {
+        self.sql.extend(parts.iter().copied());
+    }
+
+    fn bind(&mut self, value: Parameter) {
+        self.values.push(value);
+        // Writing to a string cannot fail.
+        let _ = write!(self.sql, "{}{}", self.dialect.parameter, self.values.len());
+    }
+
+    fn member(&mut self, list: &[i64]) {
+        let (before, after) = self.dialect.member;
+        self.push(&[before]);
+        self.bind(Parameter::Numbers(list.to_vec()));
+        self.push(&[after]);
+    }
+
+    fn equals(&mut self, column: &str, id: i64) {
+        self.push(&[" AND ", column, " = "]);
+        self.bind(Parameter::Number(id));
+    }
+}

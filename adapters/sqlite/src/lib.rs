@@ -1,0 +1,269 @@
+//! The SQLite adapter of [Annals](annals): the embedded, durable default.
+//!
+//! A store is one file, and needs no server. Appends that are made at the same time share a transaction, so
+//! that they share its sync to the disk as well; each is judged on its own. Reads have connections of their own
+//! and neither wait for the writer nor hold it up. All work with the file is done by threads of the adapter: no
+//! call blocks an async executor, and any executor will do.
+//!
+//! Several handles and several processes of one machine may use a file at once. Do not put it on a network file
+//! system: SQLite's locks do not work there.
+//!
+//! ```
+//! # use annals::*;
+//! # use annals_sqlite::SqliteAdapter;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("orders.db");
+//! let store = EventStore::new(SqliteAdapter::open(&path).await?);
+//! let orders = StreamId::new("orders", "o-1")?;
+//! let placed = NewEvent::json("order-placed", &serde_json::json!({ "total": 12 }))?;
+//! store.stream(orders).append([placed], WriteCondition::StreamIsEmpty).await?;
+//! assert_eq!(store.log().read(ReadOptions::default()).into_vec().await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it costs
+//! - An event is one row and an entry in three indexes: by stream, by category, by id. Each tag is one more entry.
+//! - Known ids are found by the unique index on them, when a row is inserted. It costs about a tenth of the write
+//!   rate, more with random ids in a log that is larger than memory; there is no cheaper proof, as any id may be
+//!   any older event's. The ids that [`NewEvent`](annals::NewEvent) makes grow with time, which keeps it compact.
+//! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
+//!   the first tag.
+//!
+//! # Reading the file with other programs
+//! The view `log` shows names instead of numbers, and JSON payloads as text, ready for SQLite's JSON functions.
+//! Open the file read-only for it.
+
+mod connect;
+mod error;
+mod options;
+mod place;
+mod schema;
+mod session;
+mod threads;
+mod wal;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use annals::{
+    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
+    StoredEvent,
+};
+use annals_sql::queue::{Queue, closed};
+pub use annals_sql::schema::{SchemaError, SchemaStatus};
+use annals_sql::{Scan, oneshot};
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+pub use crate::options::{SqliteOptions, Synchronous};
+use crate::place::Place;
+use crate::threads::{Ended, Page, Reads};
+use crate::writer::Request;
+
+const NAME: &str = "sqlite";
+
+/// The largest payload, and the largest metadata, in bytes: far below what SQLite can hold in a row.
+const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((256 << 20) - 1);
+
+/// An event store in an SQLite file or in memory. Clones are handles to the same store; its threads end when the
+/// last handle and the last read are gone and what was queued is committed.
+#[derive(Clone)]
+pub struct SqliteAdapter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    place: Place,
+    options: SqliteOptions,
+    queue: Queue<Request>,
+    reads: RwLock<Option<Reads>>,
+    readers_ended: Mutex<Ended>,
+}
+
+impl SqliteAdapter {
+    /// Opens the store in the file `path` with the default options; see [`SqliteOptions::open`].
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        SqliteOptions::new().open(path).await
+    }
+
+    /// Opens an empty store in memory, which is gone with its last handle.
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open`].
+    pub async fn open_in_memory() -> Result<Self> {
+        SqliteOptions::new().open_in_memory().await
+    }
+
+    /// All statements that make the schema of this release in an empty file.
+    #[must_use]
+    pub fn schema_sql() -> String {
+        schema::sql()
+    }
+
+    async fn start(place: Place, options: SqliteOptions) -> Result<Self> {
+        let (queue, reads, ended) = threads::start(&place, &options).await?;
+        let reads = RwLock::new(Some(reads));
+        let readers_ended = Mutex::new(ended);
+        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers_ended }) })
+    }
+
+    /// Closes the store for all handles: what is queued is committed, all connections are closed, and further
+    /// calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when the
+    /// last handle is dropped, but nobody can wait for it.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped has closed the store, or done nothing if it was never polled.
+    pub async fn close(&self) {
+        self.shared.queue.close();
+        drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
+        let readers = &self.shared.readers_ended;
+        let readers = std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in readers {
+            // The end of the thread drops the sender: that is what is waited for.
+            let _ = reader.await;
+        }
+        // The writer's connection is the last, and leaves the file without the two beside it.
+        let (done, ended) = oneshot::channel();
+        if self.shared.queue.send(Request::Stop(done)).is_ok() {
+            // The writer may have been stopped by another handle: it is gone then as well.
+            let _ = ended.await;
+        }
+    }
+
+    fn reads(&self) -> Result<Reads> {
+        let reads = self.shared.reads.read().unwrap_or_else(PoisonError::into_inner);
+        reads.clone().ok_or_else(closed)
+    }
+}
+
+impl fmt::Debug for SqliteAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteAdapter")
+            .field("place", &self.shared.place)
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StorageAdapter for SqliteAdapter {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let in_file = self.shared.place != Place::Memory;
+        Capabilities::NONE
+            .with_durable(in_file)
+            .with_shared(in_file)
+            .with_contiguous_sequence(true)
+            .with_multi_stream_append(true)
+            .with_query_conditions(true)
+            .with_custom_conditions(true)
+            .with_tags(true)
+            .with_exact_payload_bytes(true)
+            .with_order(Order::Log)
+            .with_max_payload_bytes(Some(MAX_BYTES))
+    }
+
+    async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+        self.capabilities().check_append(NAME, &writes)?;
+        check_metadata(&writes)?;
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.queue.append(writes, self.shared.options.clock.now()).await
+    }
+
+    fn read(&self, query: Query, options: ReadOptions) -> EventPages {
+        if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
+            return stream::iter([Err(error)]).boxed();
+        }
+        let scan = Scan::new(query, &options, self.shared.options.page_size.get());
+        let read = Read { adapter: self.clone(), rest: scan, asked: VecDeque::new(), begun: false };
+        stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) })
+            .fuse()
+            .boxed()
+    }
+}
+
+/// How many pages are read while one is consumed, from the third page on.
+const PAGES_AHEAD: usize = 2;
+
+/// A read under way. It holds no connection: pages that were asked for are read whether it is polled or not.
+struct Read {
+    adapter: SqliteAdapter,
+    /// What was not asked for yet.
+    rest: Scan,
+    /// Pages that come before it, in order.
+    asked: VecDeque<oneshot::Receiver<Page>>,
+    begun: bool,
+}
+
+impl Read {
+    async fn turn(&mut self) -> Option<Result<Vec<StoredEvent>>> {
+        match self.next_page().await {
+            Ok(page) if page.is_empty() => None,
+            Ok(page) => Some(Ok(page)),
+            Err(error) => {
+                self.asked.clear();
+                self.rest.set_items(Vec::new());
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// The next page; empty when there is none.
+    async fn next_page(&mut self) -> Result<Vec<StoredEvent>> {
+        loop {
+            let next = match self.asked.pop_front() {
+                Some(next) => next,
+                None if self.rest.is_done() => return Ok(Vec::new()),
+                None => self.ask()?,
+            };
+            let (scan, page) = next.await.unwrap_or_else(|_| Err(closed()))?;
+            if !scan.is_done() {
+                if self.rest.is_done() && self.asked.is_empty() {
+                    self.rest = scan;
+                } else {
+                    // A page that was cut short: its other part comes before what was asked for already.
+                    self.asked.push_front(self.adapter.reads()?.ask(scan)?);
+                }
+            }
+            while self.begun && self.asked.len() < PAGES_AHEAD && !self.rest.is_done() {
+                let next = self.ask()?;
+                self.asked.push_back(next);
+            }
+            self.begun = true;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn ask(&mut self) -> Result<oneshot::Receiver<Page>> {
+        self.adapter.reads()?.ask(self.rest.split())
+    }
+}
+
+fn check_metadata(writes: &[Append]) -> Result<()> {
+    let most = usize::try_from(MAX_BYTES.get()).unwrap_or(usize::MAX);
+    let events = writes.iter().flat_map(|write| &write.events);
+    let sizes = events.filter_map(|event| Some(event.metadata.as_ref()?.as_bytes().len()));
+    match sizes.max() {
+        Some(size) if size > most => {
+            Err(Error::invalid(format!("metadata has at most {most} bytes, got {size}")))
+        }
+        _ => Ok(()),
+    }
+}

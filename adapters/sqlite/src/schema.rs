@@ -1,0 +1,107 @@
+//! The schema: what is made in an empty file, and how an older one is brought up to date.
+
+use annals_sql::schema::{Migration, SchemaError, SchemaStatus, pending};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::Outcome;
+
+/// "Anls": tells a file of Annals from those of other applications.
+const APPLICATION_ID: i64 = 0x416e_6c73;
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];
+const IMMUTABLE: &str = include_str!("sql/immutable.sql");
+
+/// All statements that make the schema of this release in an empty file.
+pub(crate) fn sql() -> String {
+    MIGRATIONS.iter().map(|step| step.sql).collect()
+}
+
+/// Which version the store has. Changes nothing.
+pub(crate) fn status(connection: &Connection) -> Outcome<SchemaStatus> {
+    Ok(SchemaStatus::new(MIGRATIONS, found(connection)?))
+}
+
+/// The status where there is nothing yet.
+pub(crate) fn empty() -> SchemaStatus {
+    SchemaStatus::new(MIGRATIONS, 0)
+}
+
+/// Refuses a store that this release cannot work with. Changes nothing.
+pub(crate) fn check(connection: &Connection) -> Outcome<()> {
+    pending(MIGRATIONS, found(connection)?).map_err(annals::Error::from)?;
+    Ok(())
+}
+
+/// Brings the store up to date. Of several processes that do it at once one does the work.
+pub(crate) fn migrate(connection: &mut Connection, immutable_log: bool) -> Outcome<()> {
+    apply(connection, MIGRATIONS, immutable_log)
+}
+
+fn apply(connection: &mut Connection, migrations: &[Migration], immutable: bool) -> Outcome<()> {
+    let steps = pending(migrations, found(connection)?).map_err(annals::Error::from)?;
+    if steps.is_empty() && !immutable {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it before the lock was there.
+    let steps = pending(migrations, found(&transaction)?).map_err(annals::Error::from)?;
+    for step in steps {
+        transaction.execute_batch(step.sql)?;
+        transaction.pragma_update(None, "user_version", step.version)?;
+    }
+    if !steps.is_empty() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    if immutable {
+        transaction.execute_batch(IMMUTABLE)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// The version of the schema: 0 of an empty database.
+fn found(connection: &Connection) -> Outcome<u32> {
+    // One statement, so that all three are of one moment.
+    let sql = "SELECT (SELECT application_id FROM pragma_application_id), \
+               (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (application, version, objects): (i64, i64, i64) = connection.query_row(sql, [], row)?;
+    match (application, u32::try_from(version)) {
+        (APPLICATION_ID, Ok(version)) => Ok(version),
+        (0, Ok(0)) if objects == 0 => Ok(0),
+        _ => Err(annals::Error::from(SchemaError::Foreign).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEXT: &[Migration] = &[
+        Migration { version: 1, sql: include_str!("sql/v1.sql") },
+        Migration { version: 2, sql: "CREATE TABLE later (x INTEGER) STRICT;" },
+        Migration { version: 3, sql: "CREATE TABLE latest (x INTEGER) STRICT;" },
+    ];
+
+    #[test]
+    fn an_older_schema_is_migrated_and_a_newer_one_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, false).unwrap();
+        assert_eq!(found(&connection).unwrap(), 1);
+        apply(&mut connection, NEXT, false).unwrap();
+        assert_eq!(found(&connection).unwrap(), 3);
+        connection.execute("INSERT INTO later SELECT x FROM latest", []).unwrap();
+        let refusal = annals::Error::from(migrate(&mut connection, false).unwrap_err());
+        let text = "the schema has version 3, this release knows versions up to 1";
+        assert!(refusal.to_string().contains(text), "{refusal}");
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_schema_as_it_was() {
+        let broken = [NEXT[0], NEXT[1], Migration { version: 3, sql: "CREATE TABLE later (x);" }];
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, false).unwrap();
+        apply(&mut connection, &broken, false).unwrap_err();
+        assert_eq!(found(&connection).unwrap(), 1);
+        connection.execute("INSERT INTO later VALUES (1)", []).unwrap_err();
+    }
+}

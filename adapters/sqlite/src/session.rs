@@ -1,0 +1,331 @@
+//! One connection with what it remembers: look-ups and pages.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use annals::{Direction, Error, SequenceNumber, StoredEvent, StreamId};
+use annals_sql::{
+    Bounds, COLUMNS, Dialect, Dictionary, Ids, Item, Lookup, Name, NameIds, Parameter, RawEvent,
+    Scan, Select, Want, resolve, select, to_column,
+};
+use bytes::Bytes;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use uuid::Uuid;
+
+use crate::error::{Failure, Outcome};
+
+const SQLITE: Dialect =
+    Dialect { parameter: "?", member: (" IN (SELECT value FROM json_each(", "))") };
+
+/// A page ends early when its payloads have so many bytes.
+const PAGE_BYTES: usize = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    dictionary: Dictionary,
+    ids: NameIds,
+}
+
+impl Session {
+    pub(crate) fn new(connection: Connection, cache_bound: NonZeroUsize) -> Self {
+        let dictionary = Dictionary::new(cache_bound);
+        Self { connection, dictionary, ids: NameIds::new(cache_bound) }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Forgets all numbers, as after a transaction that was not committed.
+    pub(crate) fn forget(&mut self) {
+        self.dictionary.clear();
+        self.ids.clear();
+    }
+
+    /// The last sequence number; 0 of an empty log.
+    pub(crate) fn head(&self) -> Outcome<u64> {
+        self.end("SELECT max(sequence_number) FROM events")
+    }
+
+    /// The first sequence number; 0 of an empty log.
+    fn first(&self) -> Outcome<u64> {
+        self.end("SELECT min(sequence_number) FROM events")
+    }
+
+    fn end(&self, sql: &str) -> Outcome<u64> {
+        let end: Option<i64> =
+            self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
+    }
+
+    /// The number of a name, which is made when it is new.
+    pub(crate) fn intern(&mut self, name: &str) -> Outcome<i64> {
+        if let Some(id) = self.name_id(name)? {
+            return Ok(id);
+        }
+        let sql = "INSERT INTO names (name) VALUES (?1)";
+        let id = self.connection.prepare_cached(sql)?.insert([name])?;
+        self.ids.learn(name, id);
+        Ok(id)
+    }
+
+    pub(crate) fn name_id(&mut self, name: &str) -> Outcome<Option<i64>> {
+        if let Some(id) = self.ids.get(name) {
+            return Ok(Some(id));
+        }
+        let sql = "SELECT name_id FROM names WHERE name = ?1";
+        let id =
+            self.connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+        if let Some(id) = id {
+            self.ids.learn(name, id);
+        }
+        Ok(id)
+    }
+
+    /// The last event of a stream.
+    pub(crate) fn last_event(&mut self, stream_id: i64) -> Outcome<Option<StoredEvent>> {
+        let item =
+            Item { scope: annals_sql::Scope::Stream(stream_id), names: None, tags: Vec::new() };
+        let bounds = Bounds { after: 0, until: i64::MAX, limit: 1, direction: Direction::Backward };
+        let (events, _) = self.events(&select(&item, Want::Events, &bounds, &SQLITE))?;
+        Ok(events.into_iter().next())
+    }
+
+    /// The first event after `after` that `query` asks for.
+    pub(crate) fn first_match(
+        &mut self,
+        query: &annals::Query,
+        after: SequenceNumber,
+    ) -> Outcome<Option<SequenceNumber>> {
+        let mut bounds = Bounds {
+            after: to_column(after.value()),
+            until: i64::MAX,
+            limit: 1,
+            direction: Direction::Forward,
+        };
+        let mut first = None;
+        for item in &resolve(query, self)? {
+            let found = self.numbers(&select(item, Want::Numbers, &bounds, &SQLITE))?;
+            // No later item need look further than this.
+            if let Some(&number) = found.first() {
+                bounds.until = number - 1;
+                first = u64::try_from(number).ok().map(SequenceNumber::new);
+            }
+        }
+        Ok(first)
+    }
+
+    /// The next page of `scan`; empty only when it is done.
+    pub(crate) fn page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+        if scan.items().is_some() {
+            return self.next_page(scan);
+        }
+        // One transaction for all statements of the first page: each would take and release the locks of its own.
+        self.execute("BEGIN")?;
+        let page = self.first_page(scan);
+        let ended = self.execute("COMMIT");
+        if ended.is_err() && !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK");
+        }
+        let page = page?;
+        ended?;
+        Ok(page)
+    }
+
+    pub(crate) fn execute(&self, sql: &str) -> Outcome<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn first_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+        scan.fix_head(self.head()?);
+        if scan.is_done() {
+            return Ok(Vec::new());
+        }
+        scan.set_items(resolve(&scan.query(), self)?);
+        if scan.items() == Some(&[Item::ALL]) {
+            scan.fix_first(self.first()?);
+        }
+        self.next_page(scan)
+    }
+
+    fn next_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+        let bounds = scan.bounds();
+        let (page, cut) = match scan.items().unwrap_or_default() {
+            [] => (Vec::new(), false),
+            [item] => self.events(&select(item, Want::Events, &bounds, &SQLITE))?,
+            items => {
+                let numbers = self.merge(items, &bounds)?;
+                self.events(&by_numbers(numbers, bounds.direction))?
+            }
+        };
+        scan.advance(&page, cut);
+        Ok(page)
+    }
+
+    /// The first numbers that any of `items` gives.
+    fn merge(&self, items: &[Item], bounds: &Bounds) -> Outcome<Vec<i64>> {
+        let limit = usize::try_from(bounds.limit).unwrap_or(usize::MAX);
+        let mut merged = BTreeSet::new();
+        for item in items {
+            merged.extend(self.numbers(&select(item, Want::Numbers, bounds, &SQLITE))?);
+            while merged.len() > limit {
+                match bounds.direction {
+                    Direction::Forward => merged.pop_last(),
+                    Direction::Backward => merged.pop_first(),
+                };
+            }
+        }
+        Ok(merged.into_iter().collect())
+    }
+
+    fn numbers(&self, select: &Select) -> Outcome<Vec<i64>> {
+        let mut statement = self.connection.prepare_cached(&select.sql)?;
+        let numbers = statement.query_map(params_from_iter(values(select)), |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The events of a statement, and whether a page of them was cut short.
+    fn events(&mut self, select: &Select) -> Outcome<(Vec<StoredEvent>, bool)> {
+        let mut statement = self.connection.prepare_cached(&select.sql)?;
+        let mut rows = statement.query(params_from_iter(values(select)))?;
+        let mut names = Names { connection: &self.connection, dictionary: &mut self.dictionary };
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let raw = raw_event(row)?;
+            bytes += raw.payload.len() + raw.metadata.as_ref().map_or(0, Bytes::len);
+            events.push(raw.decode(&mut names)?);
+            if bytes >= PAGE_BYTES {
+                return Ok((events, true));
+            }
+        }
+        Ok((events, false))
+    }
+}
+
+impl Ids for Session {
+    type Error = Failure;
+
+    fn name(&mut self, name: &str) -> Outcome<Option<i64>> {
+        self.name_id(name)
+    }
+
+    fn stream(&mut self, stream: &StreamId) -> Outcome<Option<i64>> {
+        let Some(category) = self.name_id(stream.category.as_str())? else { return Ok(None) };
+        let sql = "SELECT stream_id FROM streams WHERE category_id = ?1 AND name = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let id = statement.query_row(params![category, stream.name.as_str()], |row| row.get(0));
+        let id = id.optional()?;
+        if let Some(id) = id {
+            self.dictionary.remember_stream(id, stream);
+        }
+        Ok(id)
+    }
+}
+
+/// Names behind numbers: remembered, or read.
+struct Names<'a> {
+    connection: &'a Connection,
+    dictionary: &'a mut Dictionary,
+}
+
+impl Lookup for Names<'_> {
+    type Error = Failure;
+
+    fn stream(&mut self, id: i64) -> Outcome<StreamId> {
+        if let Some(stream) = self.dictionary.stream(id) {
+            return Ok(stream);
+        }
+        let sql = "SELECT category_id, name FROM streams WHERE stream_id = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([id])?;
+        let row = rows.next()?.ok_or_else(|| dangling("stream"))?;
+        let category = self.name(row.get(0)?)?.category.clone();
+        Ok(self.dictionary.learn_stream(id, category, text(row, 1)?)?)
+    }
+
+    fn name(&mut self, id: i64) -> Outcome<&Name> {
+        if self.dictionary.name(id).is_none() {
+            let sql = "SELECT name FROM names WHERE name_id = ?1";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([id])?;
+            let row = rows.next()?.ok_or_else(|| dangling("name"))?;
+            self.dictionary.learn_name(id, text(row, 0)?)?;
+        }
+        Ok(self.dictionary.name(id).ok_or_else(|| dangling("name"))?)
+    }
+}
+
+fn dangling(what: &str) -> Error {
+    Error::Corrupt(format!("an event refers to a {what} that is not there").into())
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Outcome<&'a str> {
+    Ok(row.get_ref(column)?.as_str().map_err(|error| Error::Corrupt(error.into()))?)
+}
+
+fn raw_event(row: &Row<'_>) -> Outcome<RawEvent> {
+    let bytes = |column| {
+        let value = row.get_ref(column)?.as_blob_or_null();
+        value.map_err(|error| Failure::from(Error::Corrupt(error.into())))
+    };
+    let none = || Error::Corrupt("an event has no payload or no id".into());
+    let id = Uuid::from_slice(bytes(5)?.ok_or_else(none)?);
+    Ok(RawEvent {
+        sequence_number: row.get(0)?,
+        stream_id: row.get(1)?,
+        position: row.get(2)?,
+        name_id: row.get(3)?,
+        encoding_id: row.get(4)?,
+        id: id.map_err(|error| Error::Corrupt(error.into()))?,
+        occurred_at: row.get(6)?,
+        recorded_at: row.get(7)?,
+        payload: Bytes::copy_from_slice(bytes(8)?.ok_or_else(none)?),
+        metadata: bytes(9)?.map(Bytes::copy_from_slice),
+        tags: match row.get_ref(10)?.as_str_or_null() {
+            Ok(None) => Vec::new(),
+            Ok(Some(text)) => from_json(text)?,
+            Err(error) => return Err(Error::Corrupt(error.into()).into()),
+        },
+    })
+}
+
+/// The events of these numbers.
+fn by_numbers(numbers: Vec<i64>, direction: Direction) -> Select {
+    let order = if direction == Direction::Forward { "" } else { " DESC" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events e WHERE e.sequence_number IN \
+         (SELECT value FROM json_each(?1)) ORDER BY e.sequence_number{order}"
+    );
+    Select { sql, parameters: vec![Parameter::Numbers(numbers)] }
+}
+
+fn values(select: &Select) -> impl Iterator<Item = Value> {
+    select.parameters.iter().map(|parameter| match parameter {
+        Parameter::Number(number) => Value::Integer(*number),
+        Parameter::Numbers(numbers) => Value::Text(to_json(numbers)),
+    })
+}
+
+/// A list of numbers as SQLite takes it apart again.
+pub(crate) fn to_json(numbers: &[i64]) -> String {
+    let mut json = String::from("[");
+    for (nth, number) in numbers.iter().enumerate() {
+        if nth > 0 {
+            json.push(',');
+        }
+        json.push_str(&number.to_string());
+    }
+    json.push(']');
+    json
+}
+
+fn from_json(json: &str) -> Outcome<Vec<i64>> {
+    let list = json.strip_prefix('[').and_then(|json| json.strip_suffix(']'));
+    let numbers = list.unwrap_or_default().split(',').map(str::parse);
+    let corrupt = |error| Failure::from(Error::Corrupt(Box::new(error)));
+    numbers.collect::<Result<_, std::num::ParseIntError>>().map_err(corrupt)
+}

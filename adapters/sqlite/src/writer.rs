@@ -1,0 +1,378 @@
+//! The writer: one thread with one connection, which commits what is queued together.
+
+use std::time::Duration;
+
+use annals::{Append, Error, EventId, Facts, Position, Result, StreamId};
+use annals_sql::fault::{Class, Fault};
+use annals_sql::placing::{Placement, count, first_after, judge};
+use annals_sql::queue::{Intake, Job, Message};
+use annals_sql::{Cache, Ids as _, oneshot, to_column, to_micros};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::NAME;
+use crate::error::Outcome;
+use crate::options::SqliteOptions;
+use crate::place::Place;
+use crate::session::{Session, to_json};
+use crate::threads::ReadRequest;
+use crate::wal::Wal;
+
+/// What is asked of the writer beside appends.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A page, of a store that has this one connection only.
+    Read(ReadRequest),
+    /// To end, once all before it is done.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What the writer knows of a stream.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    stream_id: i64,
+    last: u64,
+}
+
+/// Its memory of the log holds inside a transaction, and only while no other connection has written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    session: Session,
+    /// None of a store in memory.
+    wal: Option<Wal>,
+    lock_timeout: Duration,
+    streams: Cache<StreamId, Head>,
+    head: Option<u64>,
+    data_version: i64,
+}
+
+/// Why a transaction was not made.
+struct Refusal {
+    fault: Fault,
+    /// What is left to try: one of its appends may be the reason.
+    cause: Cause,
+}
+
+#[derive(PartialEq)]
+enum Cause {
+    /// An event is known: it can be told which, and the others be made.
+    Duplicate,
+    /// The lock was not to be had.
+    Lock,
+    /// It failed on the way, and nothing was written.
+    Work,
+    /// The commit itself failed, and may have been made.
+    Commit,
+}
+
+fn refuse(jobs: impl IntoIterator<Item = Job>, fault: &Fault) {
+    for job in jobs {
+        job.answer(Err(fault.error(NAME)));
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(connection: Connection, place: &Place, options: &SqliteOptions) -> Self {
+        let wal = match place {
+            Place::Memory => None,
+            Place::File(path) => Some(Wal::of(path)),
+        };
+        Self {
+            session: Session::new(connection, options.cache_bound),
+            wal,
+            lock_timeout: options.lock_timeout,
+            streams: Cache::new(options.cache_bound),
+            head: None,
+            data_version: 0,
+        }
+    }
+
+    /// Works until all callers are gone, or one asked it to stop.
+    pub(crate) fn run(mut self, mut intake: Intake<Request>) {
+        while let Some(messages) = intake.blocking_next() {
+            let mut jobs = Vec::with_capacity(messages.len());
+            for message in messages {
+                match message {
+                    Message::Append(job) if job.is_abandoned() => {}
+                    Message::Append(job) => jobs.push(job),
+                    Message::Other(request) => {
+                        // What was queued before it comes first.
+                        self.settle(std::mem::take(&mut jobs), &mut intake);
+                        match request {
+                            Request::Read(read) => read.serve(&mut self.session),
+                            Request::Stop(done) => {
+                                drop(self);
+                                // Whoever asked may be gone.
+                                let _ = done.send(());
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+            let answered = jobs.len();
+            self.settle(jobs, &mut intake);
+            if let Some(wal) = &mut self.wal {
+                wal.keep_bounded(self.session.connection(), self.lock_timeout);
+            }
+            intake.let_return(answered);
+        }
+    }
+
+    /// Makes `jobs`, and answers their callers.
+    fn settle(&mut self, jobs: Vec<Job>, intake: &mut Intake<Request>) {
+        if let Err(locked) = self.make(jobs) {
+            self.refuse_queued(&locked, intake);
+        }
+    }
+
+    /// Makes `jobs` in one transaction, or, where one of them is in the way, each in its own. When the lock was
+    /// not to be had they are refused with the fault that is returned.
+    fn make(&mut self, jobs: Vec<Job>) -> Result<(), Fault> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut tried = self.attempt(&jobs, false);
+        if let Err(Refusal { cause: Cause::Duplicate, .. }) = tried {
+            tried = self.attempt(&jobs, true);
+        }
+        match tried {
+            Ok(outcomes) => {
+                for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    job.answer(outcome);
+                }
+                Ok(())
+            }
+            Err(Refusal { cause: Cause::Work | Cause::Duplicate, .. }) if jobs.len() > 1 => {
+                let mut jobs = jobs.into_iter();
+                while let Some(job) = jobs.next() {
+                    if let Err(locked) = self.make(vec![job]) {
+                        refuse(jobs, &locked);
+                        return Err(locked);
+                    }
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                refuse(jobs, &refusal.fault);
+                if refusal.cause == Cause::Lock { Err(refusal.fault) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// What was queued meanwhile has waited as long for the lock: its callers are told as well.
+    fn refuse_queued(&mut self, fault: &Fault, intake: &mut Intake<Request>) {
+        for message in intake.drain() {
+            match message {
+                Message::Append(job) => job.answer(Err(fault.error(NAME))),
+                Message::Other(Request::Read(read)) => read.serve(&mut self.session),
+                Message::Other(stop @ Request::Stop(_)) => intake.put_back(Message::Other(stop)),
+            }
+        }
+    }
+
+    /// One transaction: each of `jobs` judged on its own, after those before it. `checked`: known events are
+    /// looked for beforehand; otherwise the index finds them, which costs nothing where there are none.
+    fn attempt(&mut self, jobs: &[Job], checked: bool) -> Result<Vec<Result<Placement>>, Refusal> {
+        self.begin().map_err(|failure| {
+            let fault = failure.into_fault();
+            let busy = fault.class() == Class::Unavailable;
+            Refusal { fault, cause: if busy { Cause::Lock } else { Cause::Work } }
+        })?;
+        let before = self.head;
+        let placed: Outcome<Vec<_>> = jobs.iter().map(|job| self.place(job, checked)).collect();
+        match placed {
+            Ok(outcomes) if self.head == before => {
+                // Nothing to commit; what was looked up stays true.
+                self.roll_back();
+                Ok(outcomes)
+            }
+            Ok(outcomes) => match self.session.execute("COMMIT") {
+                Ok(()) => Ok(outcomes),
+                Err(failure) => {
+                    self.abandon();
+                    let fault = failure.into_commit_fault();
+                    let unknown = fault.class() == Class::OutcomeUnknown;
+                    let cause = if unknown { Cause::Commit } else { Cause::Work };
+                    Err(Refusal { fault, cause })
+                }
+            },
+            Err(failure) => {
+                self.abandon();
+                let cause = if failure.is_duplicate() { Cause::Duplicate } else { Cause::Work };
+                Err(Refusal { fault: failure.into_fault(), cause })
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Outcome<()> {
+        self.session.execute("BEGIN IMMEDIATE")?;
+        let known = self.refresh();
+        if known.is_err() {
+            self.abandon();
+        }
+        known
+    }
+
+    /// Forgets what another connection may have changed.
+    fn refresh(&mut self) -> Outcome<()> {
+        let connection = self.session.connection();
+        let mut statement = connection.prepare_cached("PRAGMA data_version")?;
+        let data_version = statement.query_row([], |row| row.get(0))?;
+        drop(statement);
+        if data_version != self.data_version || self.head.is_none() {
+            self.streams.clear();
+            self.head = Some(self.session.head()?);
+            self.data_version = data_version;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction without a trace, in the store and in memory.
+    fn abandon(&mut self) {
+        self.roll_back();
+        self.session.forget();
+        self.streams.clear();
+        self.head = None;
+    }
+
+    fn roll_back(&mut self) {
+        // Some failures have rolled back already. If it fails, the next BEGIN says so.
+        if !self.session.connection().is_autocommit() {
+            let _ = self.session.execute("ROLLBACK");
+        }
+    }
+
+    /// Judges an append and inserts its events. An inner error refuses this append only; nothing was inserted.
+    fn place(&mut self, job: &Job, checked: bool) -> Outcome<Result<Placement>> {
+        if checked && let Some(known) = self.known_event(job.writes())? {
+            return Ok(Err(Error::DuplicateEvent(known)));
+        }
+        let mut heads = Vec::with_capacity(job.writes().len());
+        for write in job.writes() {
+            let head = self.stream_head(&write.stream)?;
+            heads.push(head);
+            let facts = self.facts(write, head)?;
+            if let Err(refusal) = judge(write, &facts) {
+                // A repeated append is told that it is one, whatever its condition.
+                let known = self.known_event(job.writes())?;
+                return Ok(Err(known.map_or(refusal, Error::DuplicateEvent)));
+            }
+        }
+        let first = match first_after(self.head.unwrap_or(0), count(job.writes())) {
+            Ok(first) => first,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut next = first.value();
+        let mut positions = Vec::with_capacity(heads.len());
+        for (write, head) in job.writes().iter().zip(heads) {
+            let position = head.map_or(0, |head| head.last + 1);
+            positions.push(Position::new(position));
+            if !write.events.is_empty() {
+                self.insert(write, head, next, to_micros(job.recorded_at()))?;
+                next += write.events.len() as u64;
+            }
+        }
+        self.head = Some(next - 1);
+        Ok(Ok(Placement { first, positions }))
+    }
+
+    /// The first event of `writes` that the log has.
+    fn known_event(&self, writes: &[Append]) -> Outcome<Option<EventId>> {
+        let sql = "SELECT 1 FROM events WHERE id = ?1";
+        let mut statement = self.session.connection().prepare_cached(sql)?;
+        for event in writes.iter().flat_map(|write| &write.events) {
+            if statement.exists([event.id.as_uuid().as_bytes()])? {
+                return Ok(Some(event.id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stream_head(&mut self, stream: &StreamId) -> Outcome<Option<Head>> {
+        if let Some(head) = self.streams.get(stream) {
+            return Ok(Some(*head));
+        }
+        let Some(stream_id) = self.session.stream(stream)? else { return Ok(None) };
+        let sql = "SELECT position FROM events WHERE stream_id = ?1 \
+                   ORDER BY sequence_number DESC LIMIT 1";
+        let mut statement = self.session.connection().prepare_cached(sql)?;
+        let last: Option<i64> = statement.query_row([stream_id], |row| row.get(0)).optional()?;
+        let last = last.and_then(|last| u64::try_from(last).ok());
+        let last = last.ok_or_else(|| Error::Corrupt("a stream has no last event".into()))?;
+        let head = Head { stream_id, last };
+        self.streams.put(stream.clone(), head);
+        Ok(Some(head))
+    }
+
+    fn facts(&mut self, write: &Append, head: Option<Head>) -> Outcome<Facts> {
+        let last = match head {
+            Some(head) if write.condition.needs_last_event() => {
+                self.session.last_event(head.stream_id)?
+            }
+            _ => None,
+        };
+        let mut matches = Vec::new();
+        for (query, after) in write.condition.queries() {
+            // Most decisions are made on all that there is.
+            let current = self.head.is_some_and(|head| after.value() >= head);
+            matches.push(if current { None } else { self.session.first_match(query, after)? });
+        }
+        Ok(Facts { head: head.map(|head| Position::new(head.last)), last, matches })
+    }
+
+    /// Inserts the events of `write` from the sequence number `first` on.
+    fn insert(&mut self, write: &Append, head: Option<Head>, first: u64, now: i64) -> Outcome<()> {
+        let category_id = self.session.intern(write.stream.category.as_str())?;
+        let (stream_id, position) = match head {
+            Some(head) => (head.stream_id, head.last + 1),
+            None => (to_column(first), 0),
+        };
+        if head.is_none() {
+            let sql = "INSERT INTO streams (stream_id, category_id, name) VALUES (?1, ?2, ?3)";
+            let mut statement = self.session.connection().prepare_cached(sql)?;
+            statement.execute(params![stream_id, category_id, write.stream.name.as_str()])?;
+        }
+        for (event, nth) in write.events.iter().zip(0..) {
+            let number = to_column(first + nth);
+            let name_id = self.session.intern(event.name.as_str())?;
+            let encoding_id = self.session.intern(event.payload.encoding().as_str())?;
+            let tags = self.insert_tags(event, number)?;
+            let sql = "INSERT INTO events (sequence_number, stream_id, position, category_id, name_id, \
+                       encoding_id, id, occurred_at, recorded_at, tags, metadata, payload) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            let mut statement = self.session.connection().prepare_cached(sql)?;
+            statement.execute(params![
+                number,
+                stream_id,
+                to_column(position + nth),
+                category_id,
+                name_id,
+                encoding_id,
+                event.id.as_uuid().as_bytes(),
+                to_micros(event.occurred_at),
+                now,
+                tags,
+                event.metadata.as_ref().map(|metadata| &metadata.as_bytes()[..]),
+                &event.payload.as_bytes()[..],
+            ])?;
+        }
+        let last = position + write.events.len() as u64 - 1;
+        self.streams.put(write.stream.clone(), Head { stream_id, last });
+        Ok(())
+    }
+
+    /// Makes an event findable by its tags; gives them as the row holds them.
+    fn insert_tags(&mut self, event: &annals::NewEvent, number: i64) -> Outcome<Option<String>> {
+        if event.tags.is_empty() {
+            return Ok(None);
+        }
+        let mut ids = Vec::with_capacity(event.tags.len());
+        for tag in &event.tags {
+            let id = self.session.intern(tag.as_str())?;
+            let sql = "INSERT INTO event_tags (tag_id, sequence_number) VALUES (?1, ?2)";
+            self.session.connection().prepare_cached(sql)?.execute([id, number])?;
+            ids.push(id);
+        }
+        Ok(Some(to_json(&ids)))
+    }
+}
