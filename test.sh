@@ -46,11 +46,9 @@ cargo fmt --all --check
 step "clippy"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
-step "tests"
-cargo test --workspace --all-targets --all-features --locked
-
-step "documentation tests"
-cargo test --workspace --doc --all-features --locked
+step "tests, those in the documentation included"
+# Without --all-targets: it would build tests of the examples in place of the programs, which tests run.
+cargo test --workspace --all-features --locked
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
