@@ -71,6 +71,10 @@ impl Log {
         self.events.push(event);
     }
 
+    pub(super) fn push_all(&mut self, events: &[StoredEvent]) {
+        events.iter().for_each(|event| self.push(event.clone()));
+    }
+
     /// The events that may match, in order: of one stream only that stream's.
     pub(super) fn candidates(
         &self,
@@ -316,12 +320,6 @@ pub(super) async fn dawdle() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
-}
-
-/// Stores these events.
-pub(super) fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
-    let mut log = shared.log();
-    prepared.iter().for_each(|event| log.push(event.clone()));
 }
 
 /// Finds the streams of the events anew.

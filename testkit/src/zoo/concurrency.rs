@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
 
-use super::bent::{Log, Shared, but, dawdle, push_all, reindex};
+use super::bent::{Log, Shared, but, dawdle, reindex};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -33,7 +33,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             dawdle().await;
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -62,7 +62,7 @@ bent_specimens! {
             let _alone = self.writer.lock().await;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             dawdle().await;
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -128,7 +128,7 @@ bent_specimens! {
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             for write in &writes {
                 let own: Vec<_> = prepared.iter().filter(|event| event.stream == write.stream).cloned().collect();
-                push_all(shared, &own);
+                shared.log().push_all(&own);
                 dawdle().await;
             }
             Ok(prepared)
@@ -146,12 +146,12 @@ bent_specimens! {
             stored.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
             if matches!(judged, Err(annals::Error::ConditionFailed(_))) {
                 let prepared = self.prepare(&mut shared.log(), &stored)?;
-                push_all(shared, &prepared);
+                shared.log().push_all(&prepared);
                 dawdle().await;
                 *shared.log() = before;
             }
             let prepared = judged?;
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -165,7 +165,7 @@ bent_specimens! {
             let events = prepared.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                push_all(&alone, &events);
+                alone.log().push_all(&events);
             });
             Ok(prepared)
         }

@@ -15,7 +15,7 @@ use annals::{
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::bent::{Log, Shared, but, dawdle, push_all, within};
+use super::bent::{Log, Shared, but, dawdle, within};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -29,7 +29,7 @@ bent_specimens! {
             let prepared = self.prepare(&mut shared.log(), &writes);
             tokio::task::yield_now().await;
             if let Ok(prepared) = &prepared {
-                push_all(shared, prepared);
+                shared.log().push_all(prepared);
             }
             shared.counter.store(0, Ordering::SeqCst);
             prepared
@@ -43,9 +43,9 @@ bent_specimens! {
             let _alone = shared.writer.lock().await;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             let (first, second) = prepared.split_at(prepared.len() / 2);
-            push_all(shared, first);
+            shared.log().push_all(first);
             tokio::task::yield_now().await;
-            push_all(shared, second);
+            shared.log().push_all(second);
             Ok(prepared)
         }
     }
@@ -58,7 +58,7 @@ bent_specimens! {
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             shared.log().last += prepared.len() as u64;
             tokio::task::yield_now().await;
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -72,7 +72,7 @@ bent_specimens! {
             let mut rest = prepared.as_slice();
             for write in &writes {
                 let (own, others) = rest.split_at(write.events.len());
-                push_all(shared, own);
+                shared.log().push_all(own);
                 rest = others;
                 tokio::task::yield_now().await;
             }
@@ -88,7 +88,7 @@ bent_specimens! {
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             shared.log().ids.extend(prepared.iter().map(|event| event.event.id));
             tokio::task::yield_now().await;
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -103,7 +103,7 @@ bent_specimens! {
             for write in &writes {
                 let others = rest.split_off(write.events.len());
                 let (shared, own) = (Arc::clone(shared), std::mem::replace(&mut rest, others));
-                let written = tokio::spawn(async move { push_all(&shared, &own) }).await;
+                let written = tokio::spawn(async move { shared.log().push_all(&own) }).await;
                 written.map_err(Error::unavailable)?;
             }
             Ok(prepared)
@@ -149,7 +149,7 @@ bent_specimens! {
             stored.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
             let prepared = self.prepare(&mut shared.log(), &stored)?;
             let refused = self.prepare(&mut shared.log(), &writes).err();
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             if let Some(error) = refused {
                 tokio::task::yield_now().await;
                 *shared.log() = before;
@@ -232,7 +232,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             (0..10).for_each(|_| std::thread::yield_now());
-            push_all(shared, &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }

@@ -9,10 +9,6 @@ use super::bent::{Log, NAME, Shared, dawdle};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
 
-fn push_all(log: &mut Log, prepared: &[StoredEvent]) {
-    prepared.iter().for_each(|event| log.push(event.clone()));
-}
-
 /// The same writes without the conditions that were judged before.
 fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
     let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
@@ -26,7 +22,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             std::thread::yield_now();
-            push_all(&mut shared.log(), &prepared);
+            shared.log().push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -39,7 +35,7 @@ bent_specimens! {
             self.prepare(&mut copy, &writes)?;
             let mut log = shared.log();
             let prepared = self.prepare(&mut log, &unconditional(&writes, |_| true))?;
-            push_all(&mut log, &prepared);
+            log.push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -101,7 +97,7 @@ bent_specimens! {
             writes.iter().try_for_each(|write| self.judge(&copy, write))?;
             let mut log = shared.log();
             let prepared = self.prepare(&mut log, &unconditional(&writes, |_| true))?;
-            push_all(&mut log, &prepared);
+            log.push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -118,7 +114,7 @@ bent_specimens! {
             let _alone = shared.writer.lock().await;
             let mut log = shared.log();
             let prepared = self.prepare(&mut log, &writes)?;
-            push_all(&mut log, &prepared);
+            log.push_all(&prepared);
             Ok(prepared)
         }
 

@@ -51,7 +51,7 @@ bent_specimens! {
             let _alone = shared.writer.lock().await;
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             for part in prepared.chunks(500) {
-                part.iter().for_each(|event| shared.log().push(event.clone()));
+                shared.log().push_all(part);
                 dawdle().await;
             }
             Ok(prepared)
