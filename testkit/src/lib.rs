@@ -14,6 +14,8 @@ pub mod history;
 mod html;
 pub mod model;
 mod op;
+#[cfg(unix)]
+mod postgres;
 mod proxy;
 mod report;
 mod runner;
@@ -25,6 +27,8 @@ pub use async_trait::async_trait;
 pub use check::{Check, Class, Failure, Feature, Missing, Need, Outcome, Rule};
 pub use gate::Latch;
 pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Variant};
+#[cfg(unix)]
+pub use postgres::PostgresServer;
 pub use proxy::{Proxy, Side};
 pub use report::{Entry, Report, SUITE_VERSION, Verdict};
 pub use runner::main;

@@ -8,6 +8,7 @@
 
 pub mod fault;
 mod names;
+mod pages;
 pub mod placing;
 pub mod queue;
 mod row;
@@ -16,6 +17,7 @@ pub mod schema;
 mod select;
 
 pub use names::{Dictionary, Lookup, Name, NameIds};
+pub use pages::{Page, PageSource, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
 pub use scan::{Bounds, Scan};
 pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};

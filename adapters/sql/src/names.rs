@@ -82,6 +82,23 @@ impl Dictionary {
         self.names.get(&id)
     }
 
+    /// Whether the stream of this number is known; does not count as use.
+    #[must_use]
+    pub fn has_stream(&self, id: i64) -> bool {
+        self.streams.contains(&id)
+    }
+
+    /// Whether the name of this number is known; does not count as use.
+    #[must_use]
+    pub fn has_name(&self, id: i64) -> bool {
+        self.names.contains(&id)
+    }
+
+    /// Learns a name that is at hand.
+    pub fn remember_name(&mut self, id: i64, name: Name) {
+        self.names.put(id, name);
+    }
+
     /// Learns a stream from the texts of its row.
     ///
     /// # Errors
