@@ -136,9 +136,7 @@ async fn pass(
     loop {
         let read = tokio::select! {
             biased;
-            down = until(&mut shared, |plan| plan.down) => match down {
-                () => return,
-            },
+            () = until(&mut shared, |plan| plan.down) => return,
             read = from.read(&mut packet) => read,
         };
         let Ok(length @ 1..) = read else { return };

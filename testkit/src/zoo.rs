@@ -3,6 +3,8 @@
 //! Each [`Specimen`] names the checks that must catch it. Run the suite over them to trust it, or one of your own
 //! checks to see that it can fail.
 
+#![expect(clippy::needless_for_each, reason = "a specimen says in one line what it gets wrong")]
+
 /// A row of the zoo: an adapter whose steps are right but for those given.
 macro_rules! bent_specimens {
     ($(

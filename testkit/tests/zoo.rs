@@ -70,12 +70,12 @@ fn caught(specimen: &Specimen, whole: bool, table: &Table) -> Result<(), Failed>
 
 fn passes(specimen: &Specimen) -> Result<(), Failed> {
     let report = specimen.suite().run();
-    let failures: Vec<_> = report.failures().filter_map(|entry| entry.failure()).collect();
+    let failures: Vec<_> = report.failures().filter_map(annals_testkit::Entry::failure).collect();
     if failures.is_empty() && report.is_pass() { Ok(()) } else { Err(failures.join("\n\n").into()) }
 }
 
 /// The checks that the zoo can run: those that need nothing beyond the memory of this process.
-fn applies_to_the_zoo(need: &Need) -> bool {
+fn applies_to_the_zoo(need: Need) -> bool {
     match need {
         Need::Hook(hook) => matches!(hook, Hook::PageSize | Hook::StartAfter | Hook::Gate),
         Need::Has(Feature::Durable | Feature::Shared) | Need::Disturb(_) | Need::Processes => false,
@@ -89,7 +89,7 @@ fn every_check_catches() -> Result<(), Failed> {
     let idle: Vec<&str> = all_checks()
         .iter()
         .filter(|check| {
-            check.class == Class::Required && check.needs.iter().all(applies_to_the_zoo)
+            check.class == Class::Required && check.needs.iter().copied().all(applies_to_the_zoo)
         })
         .map(|check| check.id)
         .filter(|id| !named.contains(id))

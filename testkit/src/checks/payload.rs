@@ -176,7 +176,7 @@ async fn numbers(cx: Context) -> Outcome {
     let mut numbers = of_kind("number");
     if !cx.open().await?.capabilities.exact_payload_bytes {
         // Without exact bytes only what a double keeps can be compared.
-        numbers.retain(|(_, text)| text.parse::<f64>().is_ok_and(|value| value.is_finite()));
+        numbers.retain(|(_, text)| text.parse::<f64>().is_ok_and(f64::is_finite));
     }
     round_trips(&cx, &numbers).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
 
-use super::bent::{Bend, Log, Shared, but, dawdle};
+use super::bent::{Log, Shared, but, dawdle};
 use super::numbers::Plain;
 
 fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
@@ -94,7 +94,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let count: usize = writes.iter().map(|write| write.events.len()).sum();
             let first = shared.counter.fetch_add(count as u64, Ordering::SeqCst) + 1;
-            if first % 3 == 0 {
+            if first.is_multiple_of(3) {
                 dawdle().await;
             }
             shared.pass_gate().await;

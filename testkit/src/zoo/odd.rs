@@ -10,7 +10,7 @@ use annals::{
 };
 use time::OffsetDateTime;
 
-use super::bent::{Bend, Log, Shared, dawdle};
+use super::bent::{Log, Shared, dawdle};
 use super::numbers::Plain as Base;
 
 bent_specimens! {

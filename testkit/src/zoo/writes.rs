@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals::{Append, Capabilities, Error, Result, StoredEvent};
 
-use super::bent::{Bend, Log, Shared, dawdle};
+use super::bent::{Log, Shared, dawdle};
 use super::numbers::Plain;
 
 /// A prepared call, event by event in the order of its writes.
