@@ -8,6 +8,7 @@ use deadpool_postgres::{Object, Pool};
 use lru::LruCache;
 use tokio_postgres::types::Type;
 
+use crate::connect::get;
 use crate::error::{Failure, Outcome};
 use crate::facts::unsigned;
 use crate::session::{Session, Value};
@@ -78,7 +79,7 @@ impl Backends {
 }
 
 async fn look(store: &Store, pool: &Pool, sent: &Sent) -> Outcome<bool> {
-    let client = pool.get().await?;
+    let client = get(pool).await?;
     let session = Session::new(&client, store.options.prepares());
     let looked = look_on(store, session, sent).await;
     if looked.as_ref().is_err_and(Failure::lost_connection) {

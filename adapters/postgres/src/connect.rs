@@ -1,8 +1,14 @@
 //! Pools of connections.
 
+use std::io;
+use std::time::Duration;
+
 use annals::{Error, Result};
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolBuilder, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolBuilder, PoolError, RecyclingMethod, Runtime,
+};
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -11,6 +17,11 @@ use crate::options::PostgresOptions;
 use crate::runtime::Engine;
 use crate::session::Session;
 use crate::store::Store;
+
+/// How often a connection is made that is lost at once.
+const TRIES: usize = 5;
+/// Between two of these tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The pool that appends use and the one that reads use: one and the same, where there is one connection only.
 pub(crate) fn pools(options: &PostgresOptions) -> Result<(Pool, Pool)> {
@@ -31,6 +42,40 @@ fn pool(options: &PostgresOptions, size: usize) -> Result<Pool> {
         None => Manager::from_config(config, NoTls, recycling),
     };
     builder(manager, options, size).build().map_err(Error::invalid)
+}
+
+/// A connection of the pool. One that is lost while it is made is made again: its server may just have ended it.
+pub(crate) async fn get(pool: &Pool) -> Outcome<Object> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        match pool.get().await {
+            Err(PoolError::Backend(error)) if tries > 0 && is_passing(&error) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Whether a connection was made and then lost; not that there is nobody to connect to.
+fn is_passing(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(db) => *db.code() == SqlState::ADMIN_SHUTDOWN,
+        None => error.is_closed() || is_reset(error),
+    }
+}
+
+fn is_reset(error: &tokio_postgres::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| {
+        matches!(
+            io.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        )
+    })
 }
 
 fn builder(manager: Manager, options: &PostgresOptions, size: usize) -> PoolBuilder {
@@ -90,7 +135,7 @@ pub(crate) async fn once<T>(
     let store = Store::new(options.clone())?;
     let pool = pool(options, 1)?;
     let done = engine.enter(async {
-        let client = pool.get().await?;
+        let client = get(&pool).await?;
         let session = Session::new(&client, options.prepares());
         work(session, &store).await
     });

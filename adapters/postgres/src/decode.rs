@@ -27,20 +27,20 @@ pub(crate) async fn events(
 ) -> Outcome<(Vec<StoredEvent>, bool)> {
     let rows = session.rows(select).await?;
     pin_mut!(rows);
-    let mut raws = Vec::new();
+    let mut read = Vec::new();
     let mut bytes = 0;
     let mut cut = false;
     while let Some(row) = rows.next().await {
         let row = row?;
         bytes += row.raw_size_bytes();
-        raws.push(raw_event(&row)?);
+        read.push(raw_event(&row)?);
         if bytes >= PAGE_BYTES {
             cut = true;
             break;
         }
     }
-    let mut names = Names::look_up(store, session, dictionary, &raws).await?;
-    let events = raws.into_iter().map(|raw| raw.decode(&mut names)).collect::<Result<_>>()?;
+    let mut names = PageNames::look_up(store, session, dictionary, &read).await?;
+    let events = read.into_iter().map(|raw| raw.decode(&mut names)).collect::<Result<_>>()?;
     names.remember();
     Ok((events, cut))
 }
@@ -73,13 +73,13 @@ fn raw_event(row: &Row) -> Outcome<RawEvent> {
 }
 
 /// Names behind the numbers of one page: remembered, or looked up for it.
-struct Names<'a> {
+struct PageNames<'a> {
     dictionary: &'a mut Dictionary,
     streams: HashMap<i64, StreamId>,
     names: HashMap<i64, Name>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> PageNames<'a> {
     async fn look_up(
         store: &Store,
         session: Session<'_>,
@@ -125,7 +125,7 @@ impl<'a> Names<'a> {
     }
 }
 
-impl Lookup for Names<'_> {
+impl Lookup for PageNames<'_> {
     type Error = Error;
 
     fn stream(&mut self, id: i64) -> Result<StreamId> {

@@ -118,7 +118,7 @@ fn is_fatal(error: &DbError) -> bool {
 
 fn has_io_source(error: &tokio_postgres::Error) -> bool {
     let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<std::io::Error>())
+    source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 /// A server that cannot be reached is unavailable; one that refuses this client is not.

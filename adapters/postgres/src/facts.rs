@@ -124,28 +124,46 @@ impl Facts {
             facts.list(work.writes);
         }
         let missing = facts.recall(known);
-        facts.look_up(store, session, works, &missing, ask).await?;
+        let is_known = missing.streams.is_empty() && missing.names.is_empty();
+        if !is_known || ask.head || ask.ids || ask.numbers.is_some() {
+            Box::pin(facts.look_up(store, session, works, &missing, ask)).await?;
+        }
+        if works.iter().flat_map(|work| work.writes).any(looks_into_log) {
+            let head = facts.head.map(|(head, _)| head).or(known.head);
+            Box::pin(facts.look_into_log(store, session, works, head)).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Finds what conditions on queries and on last events ask for.
+    async fn look_into_log(
+        &mut self,
+        store: &Store,
+        session: Session<'_>,
+        works: &[Work<'_>],
+        head: Option<u64>,
+    ) -> Outcome<()> {
         let mut dictionary = Dictionary::new(NonZeroUsize::MIN.saturating_add(works.len()));
-        let head = facts.head.map(|(head, _)| head).or(known.head);
         for write in works.iter().flat_map(|work| work.writes) {
             for (query, after) in write.condition.queries() {
                 // Most decisions are made on all that there is.
                 let is_current = head.is_some_and(|head| after.value() >= head);
-                let found = match is_current {
-                    true => None,
-                    false => facts.first_match(store, session, query, after).await?,
+                let found = if is_current {
+                    None
+                } else {
+                    self.first_match(store, session, query, after).await?
                 };
-                facts.matches.push(found);
+                self.matches.push(found);
             }
             if write.condition.needs_last_event() {
-                let last = match facts.streams.get(&write.stream) {
+                let last = match self.streams.get(&write.stream) {
                     Some(Some(head)) => last_event(store, session, &mut dictionary, *head).await?,
                     _ => None,
                 };
-                facts.lasts.push(last);
+                self.lasts.push(last);
             }
         }
-        Ok(facts)
+        Ok(())
     }
 
     /// What names and streams `query` has, by number, after the head was read.
@@ -161,7 +179,7 @@ impl Facts {
             names: facts.names.keys().cloned().collect(),
         };
         let ask = Ask { head: true, ..Ask::default() };
-        facts.look_up(store, session, &[], &missing, &ask).await?;
+        Box::pin(facts.look_up(store, session, &[], &missing, &ask)).await?;
         Ok(facts)
     }
 
@@ -235,10 +253,8 @@ impl Facts {
         let categories: Vec<_> = missing.streams.iter().map(|id| id.category.as_str()).collect();
         let streams: Vec<_> = missing.streams.iter().map(|id| id.name.as_str()).collect();
         let events = works.iter().flat_map(|work| work.writes).flat_map(|write| &write.events);
-        let ids: Vec<Uuid> = match ask.ids {
-            true => events.map(|event| event.id.as_uuid()).collect(),
-            false => Vec::new(),
-        };
+        let events = events.filter(|_| ask.ids);
+        let ids: Vec<Uuid> = events.map(|event| event.id.as_uuid()).collect();
         let of_names: [Value<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
         let of_streams: [Value<'_>; 2] =
             [(&categories, Type::TEXT_ARRAY), (&streams, Type::TEXT_ARRAY)];
@@ -299,6 +315,11 @@ impl Facts {
         let first = found.into_iter().flatten().min();
         first.map(|number| Ok(SequenceNumber::new(unsigned(number)?))).transpose()
     }
+}
+
+/// Whether its condition is judged on events, not only on the ends of streams.
+pub(crate) fn looks_into_log(write: &Append) -> bool {
+    write.condition.needs_last_event() || !write.condition.queries().is_empty()
 }
 
 pub(crate) fn unsigned(column: i64) -> Result<u64, Error> {

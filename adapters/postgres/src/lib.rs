@@ -85,7 +85,7 @@ use crate::writer::{Request, Writer};
 const NAME: &str = "postgres";
 
 /// The largest payload, and the largest metadata, in bytes: the server holds several copies of one in memory.
-const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((128 << 20) - 1);
+const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((64 << 20) - 1);
 
 /// An event store in a PostgreSQL database. Clones are handles to the same store; its threads and connections end
 /// when the last handle and the last read are gone and what was queued is committed.
@@ -117,18 +117,16 @@ impl PostgresAdapter {
 
     async fn start(options: PostgresOptions, pool: Option<Pool>) -> Result<Self> {
         let owns_pools = pool.is_none();
-        let engine = match owns_pools {
-            true => Engine::own(options.threads.get())?,
-            false => Engine::of_caller()?,
-        };
-        let engine = Arc::new(engine);
+        let engine =
+            if owns_pools { Engine::own(options.threads.get()) } else { Engine::of_caller() };
+        let engine = Arc::new(engine?);
         let (writing, reading) = match pool {
             Some(pool) => (pool.clone(), pool),
             None => connect::pools(&options)?,
         };
         let store = Arc::new(Store::new(options)?);
         let check = async {
-            let client = reading.get().await?;
+            let client = connect::get(&reading).await?;
             schema::check(Session::new(&client, store.options.prepares()), &store).await
         };
         engine.enter(check).await?;

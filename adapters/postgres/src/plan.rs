@@ -7,7 +7,7 @@ use annals_sql::placing::{Placement, count, first_after, judge};
 use annals_sql::to_column;
 
 use crate::draft::Draft;
-use crate::facts::{Facts, Head, Work};
+use crate::facts::{Facts, Head, Work, looks_into_log};
 
 /// What becomes of the appends of one transaction.
 #[derive(Debug)]
@@ -43,9 +43,7 @@ pub(crate) fn plan<'a>(
     last_name: i64,
     is_checked: bool,
 ) -> Plan<'a> {
-    let conditions = || works.iter().flat_map(|work| work.writes).map(|write| &write.condition);
-    let looks_back = conditions()
-        .any(|condition| condition.needs_last_event() || !condition.queries().is_empty());
+    let looks_back = works.iter().flat_map(|work| work.writes).any(looks_into_log);
     let matches = std::mem::take(&mut facts.matches);
     let lasts = std::mem::take(&mut facts.lasts);
     let mut found = Found { matches: matches.into_iter(), lasts: lasts.into_iter() };

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use lru::LruCache;
 
+use crate::connect::get;
 use crate::decode::{events, numbers};
 use crate::error::{Failure, Outcome};
 use crate::facts::{Facts, Head, unsigned};
@@ -63,7 +64,7 @@ impl Reader {
     }
 
     async fn try_page(&self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
-        let client = self.pool.get().await?;
+        let client = get(&self.pool).await?;
         let mut dictionary = self.take_dictionary();
         let page = self.on(&client, scan, &mut dictionary);
         let page = tokio::time::timeout(self.store.options.answer_limit(), page).await;

@@ -69,12 +69,13 @@ impl Transact<'_> {
     ) -> Outcome<Made> {
         let session = Session::new(client, self.store.options.prepares());
         let backend = self.backends.of(self.store, client, session).await?;
-        if self.store.order() == Order::Log && !*self.contended {
-            if let Some(made) = self.at_once(session, backend, works, checked).await? {
-                return Ok(made);
-            }
+        if self.store.order() == Order::Log
+            && !*self.contended
+            && let Some(made) = self.at_once(session, backend, works, checked).await?
+        {
+            return Ok(made);
         }
-        let made = self.locked(session, backend, works, checked).await;
+        let made = Box::pin(self.locked(session, backend, works, checked)).await;
         if made.as_ref().is_err_and(|failure| !failure.lost_connection()) {
             session.execute("ROLLBACK").await?;
         }
@@ -141,14 +142,14 @@ impl Transact<'_> {
         let sql = &self.store.sql;
         session.prepare(&sql.lock, &[Type::INT8_ARRAY]).await?;
         let ask = ask_under_lock(self.store, works, checked);
-        let (begun, held, facts) = join3(
+        let (begun, locked, facts) = join3(
             session.execute("BEGIN"),
             session.query(&sql.lock, &of_lock),
             Facts::gather(self.store, session, works, self.known, &ask),
         )
         .await;
         begun?;
-        held?;
+        locked?;
         let facts = facts?;
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);

@@ -11,6 +11,7 @@ use deadpool_postgres::{Object, Pool};
 
 use crate::NAME;
 use crate::backend::Backends;
+use crate::connect::get;
 use crate::error::{Failure, Outcome};
 use crate::facts::{Known, Work};
 use crate::store::Store;
@@ -149,7 +150,7 @@ impl Writer {
         checked: bool,
     ) -> Result<Vec<Result<Placement>>, Trouble> {
         let mut sent = None;
-        let failure = match self.connect().await {
+        let failure = match get(&self.pool).await {
             Err(failure) => failure,
             Ok(client) => {
                 let limit = self.store.options.answer_limit();
@@ -193,14 +194,11 @@ impl Writer {
             self.contended = true;
             return Trouble::Stale;
         }
-        match failure.is_unreachable() || failure.is_lock_timeout() {
-            true => Trouble::Unavailable(failure),
-            false => Trouble::Failed(failure),
+        if failure.is_unreachable() || failure.is_lock_timeout() {
+            Trouble::Unavailable(failure)
+        } else {
+            Trouble::Failed(failure)
         }
-    }
-
-    async fn connect(&self) -> Outcome<Object> {
-        Ok(self.pool.get().await?)
     }
 
     /// Whether the appends that were on their way were committed, once nothing more can come of them.

@@ -51,7 +51,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use annals::{
-    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
+    Append, Capabilities, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
     StoredEvent,
 };
 use annals_sql::placing::check_metadata;
