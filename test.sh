@@ -70,10 +70,10 @@ else
 fi
 
 step "examples"
-chart="$(mktemp -d)"
-trap 'rm -rf "$chart"' EXIT
+out="$(mktemp -d)"
+trap 'rm -rf "$out"' EXIT
 cargo run --quiet --release --locked --example quickstart
-cargo run --quiet --release --locked --example git_history -- . --again --chart "$chart/chart.svg"
-grep -q '</svg>' "$chart/chart.svg"
+cargo run --quiet --release --locked --example git_history -- . --again --store "$out/log.db" --chart "$out/chart.svg"
+grep -q '</svg>' "$out/chart.svg"
 
 step "done"

@@ -1,14 +1,15 @@
 //! Imports the history of a Git repository into an event store, and tells who did what when.
 //!
-//! `cargo run --release --example git_history -- [PATH] [--chart FILE]`
+//! `cargo run --release --example git_history -- [PATH] [--store STORE] [--chart FILE]`
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use annals::BoxError;
+use annals::{BoxError, EventStore};
 use annals_examples::git::Repository;
 use annals_examples::import::{Streams, import};
-use annals_examples::{activity, chart, store, tables};
+use annals_examples::store::{self, Store};
+use annals_examples::{activity, chart, tables};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -18,9 +19,10 @@ struct Arguments {
     /// The repository, or a folder of it
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Where to keep the events: `memory`, which lasts as long as the program
-    #[arg(long, default_value = "memory")]
-    store: String,
+    /// Where to keep the events: the path of an SQLite file, or `memory`. Otherwise a file beside the program.
+    /// What it holds already is not imported again
+    #[arg(long)]
+    store: Option<String>,
     /// Draw a chart to this SVG file
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
@@ -52,26 +54,38 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), BoxError> {
-    let store = store::open(&arguments.store)?;
     let repository = Repository::open(&arguments.path)?;
+    let name = arguments.store.clone().map_or_else(store::default_file, Ok)?;
+    let store = Store::open(&name).await?;
+    let told = tell(&arguments, &name, &repository, &store.events()).await;
+    store.close().await;
+    told
+}
+
+async fn tell(
+    arguments: &Arguments,
+    name: &str,
+    repository: &Repository,
+    store: &EventStore,
+) -> Result<(), BoxError> {
     // Drawn on a terminal only.
     let bar = ProgressBar::new(repository.commits()).with_style(ProgressStyle::with_template(
         "{wide_bar} {pos}/{len} commits, {per_sec}, {eta} left",
     )?);
-    let imported = import(&store, &repository, || bar.inc(1)).await?;
+    let imported = import(store, repository, || bar.inc(1)).await?;
     bar.finish_and_clear();
     eprintln!(
-        "store {}: {} commits imported as {} events, {} known before",
-        arguments.store, imported.commits, imported.events, imported.known
+        "store {name}: {} commits imported as {} events, {} known before",
+        imported.commits, imported.events, imported.known
     );
     if arguments.again {
-        let again = import(&store, &repository, || {}).await?;
+        let again = import(store, repository, || {}).await?;
         if again.commits != 0 {
             return Err(format!("a second import found {} commits new", again.commits).into());
         }
         eprintln!("a second import: nothing new, {} known", again.known);
     }
-    let projection = activity::activity(&store, &Streams::of(&repository)?).await?;
+    let projection = activity::activity(store, &Streams::of(repository)?).await?;
     let activity = &projection.state;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(activity)?);
@@ -79,9 +93,9 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
         println!("{}", tables::tables(activity, arguments.top));
     }
     if let Some(file) = &arguments.chart {
-        let name = std::path::absolute(&arguments.path)?;
-        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let title = format!("{name}: {} commits", activity.commits());
+        let folder = std::path::absolute(&arguments.path)?;
+        let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let title = format!("{folder}: {} commits", activity.commits());
         chart::draw(activity, &title, file)?;
         eprintln!("chart: {}", file.display());
     }

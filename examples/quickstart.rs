@@ -1,13 +1,23 @@
 //! The story of a profile: append under conditions, read, project, and be refused.
 //!
-//! `cargo run --release --example quickstart`
+//! `cargo run --release --example quickstart -- [--store STORE]`
 
 use annals::{
     Error, EventStore, Handlers, Metadata, NewEvent, Position, ReadOptions, Source, StreamId,
     WriteCondition,
 };
-use annals_memory::MemoryAdapter;
+use annals_examples::store::{self, Store};
+use clap::Parser;
 use serde_json::{Value, json};
+
+/// The story of a profile: append under conditions, read, project, and be refused.
+#[derive(Parser)]
+struct Arguments {
+    /// Where to keep the events: `memory`, or the path of an SQLite file, which must have no profile of this
+    /// story yet. Otherwise a file beside the program is made afresh
+    #[arg(long)]
+    store: Option<String>,
+}
 
 type Done = Result<(), annals::BoxError>;
 
@@ -35,10 +45,25 @@ fn set(profile: &mut Value, said: &Value, field: &str) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Done {
-    let store = EventStore::new(MemoryAdapter::new());
+    let name = match Arguments::parse().store {
+        Some(name) => name,
+        None => store::afresh(store::default_file()?)?,
+    };
+    let store = Store::open(&name).await?;
+    story(&store.events()).await?;
+    store.close().await;
+    println!("store: {name}");
+    Ok(())
+}
+
+async fn story(store: &EventStore) -> Done {
     let stream = store.stream(StreamId::new("profiles", "joe.bloggs")?);
+    if let Some(last) = stream.latest().await? {
+        return Err(
+            format!("the story begins with an empty stream, and the store has {last}").into()
+        );
+    }
     assert_eq!(stream.read(ReadOptions::default()).into_vec().await?, []);
-    assert_eq!(stream.latest().await?, None);
     println!("stream {} is empty", stream.id());
 
     let created = json!({ "name": "Joe Bloggs", "email": "joe.bloggs@example.com" });
@@ -65,7 +90,7 @@ async fn main() -> Done {
     println!("projected {} {} from {}", profile.name, profile.id, profile.source);
 
     refused(&stream).await?;
-    same_everywhere(&store, &stream).await?;
+    same_everywhere(store, &stream).await?;
     unhandled(&stream, &expected).await?;
 
     println!("{}", serde_json::to_string_pretty(&profile.state)?);

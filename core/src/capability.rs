@@ -1,6 +1,5 @@
 //! What an adapter can do, and the check that it makes before anything else.
 
-use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -125,7 +124,7 @@ impl Capabilities {
         if writes.len() > 1 && !self.multi_stream_append {
             return unsupported("an append to several streams");
         }
-        if let Some(stream) = first_repeat(writes.iter().map(|write| &write.stream)) {
+        if let Some(stream) = repeated(writes.iter().map(|write| &write.stream)) {
             return Err(Error::invalid(format!("stream {stream} is written to twice in one call")));
         }
         for write in writes {
@@ -150,7 +149,7 @@ impl Capabilities {
                 return Err(Error::invalid("an event occurs in the years 1 to 9999 of UTC"));
             }
         }
-        match first_repeat(events().map(|event| event.id)) {
+        match repeated(events().map(|event| event.id)) {
             Some(id) => Err(Error::DuplicateEvent(id)),
             None => Ok(()),
         }
@@ -213,20 +212,15 @@ fn exceeded(most: Option<NonZeroU32>, count: usize) -> Option<NonZeroU32> {
     most.filter(|most| usize::try_from(most.get()).is_ok_and(|most| count > most))
 }
 
-/// The first item that occurs again. Few items are compared in pairs, which needs no memory.
-fn first_repeat<T: Eq + std::hash::Hash + Copy>(
-    items: impl Iterator<Item = T> + Clone,
-) -> Option<T> {
-    const FEW: usize = 16;
-    if items.clone().nth(FEW).is_some() {
-        let mut seen = HashSet::new();
-        return items.clone().find(|item| !seen.insert(*item));
+/// An item that occurs again. Fresh ids ascend, which is seen in one pass and without memory.
+fn repeated<T: Ord + Copy>(items: impl Iterator<Item = T> + Clone) -> Option<T> {
+    if items.clone().is_sorted_by(|a, b| a < b) {
+        return None;
     }
-    let mut rest = items;
-    while let Some(item) = rest.next() {
-        if rest.clone().any(|other| other == item) {
-            return Some(item);
-        }
-    }
-    None
+    let mut sorted: Vec<T> = items.collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find_map(|pair| match pair {
+        [a, b] if a == b => Some(*a),
+        _ => None,
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use heck::ToKebabCase;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -62,19 +63,13 @@ pub trait Projector {
     }
 }
 
-/// A type's own name without its path, its generics and the word `Projector`, in kebab case.
+/// A type's own name without its path, its generics and the word `Projector`, in kebab case; an acronym is
+/// one word.
 fn kebab_case(type_name: &str) -> String {
     let path = type_name.split('<').next().unwrap_or_default();
     let name = path.rsplit("::").next().unwrap_or_default();
     let name = name.strip_suffix("Projector").filter(|rest| !rest.is_empty()).unwrap_or(name);
-    let mut kebab = String::with_capacity(name.len() + 4);
-    for letter in name.chars() {
-        if letter.is_uppercase() && !kebab.is_empty() {
-            kebab.push('-');
-        }
-        kebab.extend(letter.to_lowercase());
-    }
-    kebab
+    name.to_kebab_case()
 }
 
 /// The last event that a projection has seen.

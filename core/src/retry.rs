@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// Calls `decide` until its condition holds, at most `attempts` times in all. It must read, decide and append
 /// anew each time. Only [`Error::ConditionFailed`] is tried again, at once.
 ///
+/// `decide` borrows what it uses (`async || ..` or `|| async { .. }`); the future can be sent to another thread
+/// when that can be shared.
+///
 /// ```
 /// # use annals::*;
 /// # use annals_memory::MemoryAdapter;
@@ -32,10 +35,13 @@ use crate::error::{Error, Result};
 ///
 /// # Cancel safety
 /// As the append in `decide`: dropped before it is done, all or nothing of one attempt is stored.
-pub async fn retry_on_condition_failed<T>(
+pub async fn retry_on_condition_failed<T, F>(
     attempts: NonZeroUsize,
-    mut decide: impl AsyncFnMut() -> Result<T>,
-) -> Result<T> {
+    mut decide: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
     let mut left = attempts.get();
     loop {
         left -= 1;

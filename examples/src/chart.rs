@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use annals::BoxError;
-use plotters::coord::ranged1d::IntoSegmentedCoord;
+use plotters::coord::ranged1d::{IntoSegmentedCoord, SegmentedCoord};
+use plotters::coord::types::RangedCoordusize;
 use plotters::prelude::*;
 
 use crate::activity::Activity;
@@ -44,6 +45,11 @@ fn every_month(activity: &Activity) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// An axis of `count` segments; of at least two, as one alone has no width.
+fn segments(count: usize) -> SegmentedCoord<RangedCoordusize> {
+    (0..count.saturating_sub(1).max(1)).into_segmented()
+}
+
 fn months(activity: &Activity, area: &Area<'_>) -> Result<(), BoxError> {
     let months = every_month(activity);
     let most = months.iter().map(|(_, commits)| *commits).max().unwrap_or(0).max(1);
@@ -52,16 +58,13 @@ fn months(activity: &Activity, area: &Area<'_>) -> Result<(), BoxError> {
         .margin(12)
         .x_label_area_size(42)
         .y_label_area_size(70)
-        .build_cartesian_2d(
-            (0..months.len().saturating_sub(1)).into_segmented(),
-            0..most + most / 10 + 1,
-        )?;
+        .build_cartesian_2d(segments(months.len()), 0..most + most / 10 + 1)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(INK.mix(0.15))
-        .x_labels(months.len().min(12))
+        .x_labels(months.len().clamp(2, 12))
         .x_label_formatter(&|at| match at {
             SegmentValue::CenterOf(nth) | SegmentValue::Exact(nth) => {
                 months.get(*nth).map(|(month, _)| month.clone()).unwrap_or_default()
@@ -90,16 +93,13 @@ fn authors(activity: &Activity, area: &Area<'_>) -> Result<(), BoxError> {
         .margin(12)
         .x_label_area_size(42)
         .y_label_area_size(220)
-        .build_cartesian_2d(
-            0..most + most / 10 + 1,
-            (0..authors.len().saturating_sub(1)).into_segmented(),
-        )?;
+        .build_cartesian_2d(0..most + most / 10 + 1, segments(authors.len()))?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(INK.mix(0.15))
-        .y_labels(authors.len())
+        .y_labels(authors.len().max(2))
         .y_label_formatter(&|at| match at {
             SegmentValue::CenterOf(nth) | SegmentValue::Exact(nth) => authors
                 .get(*nth)

@@ -1,15 +1,85 @@
 //! Opens the store that the command line names.
 
+use std::path::{Path, PathBuf};
+
 use annals::{BoxError, EventStore};
 use annals_memory::MemoryAdapter;
+use annals_sqlite::SqliteAdapter;
 
-/// The store of that name: `memory`, which lasts as long as the program.
+/// A store, and its adapter to close it with.
+#[derive(Debug)]
+pub enum Store {
+    /// In the memory of this program.
+    Memory(MemoryAdapter),
+    /// In an SQLite file.
+    Sqlite(SqliteAdapter),
+}
+
+impl Store {
+    /// Opens the store of this name: `memory`, or the path of an SQLite file, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Names what can be given, when it is something else; why the store cannot be opened.
+    pub async fn open(name: &str) -> Result<Self, BoxError> {
+        if name == "memory" {
+            return Ok(Self::Memory(MemoryAdapter::new()));
+        }
+        if name.starts_with("postgres://") || name.starts_with("postgresql://") {
+            return Err(format!("no adapter for PostgreSQL is built in; give: {CHOICES}").into());
+        }
+        if name.is_empty() || name.contains("://") {
+            return Err(format!("there is no store {name:?}; give: {CHOICES}").into());
+        }
+        Ok(Self::Sqlite(SqliteAdapter::open(name).await?))
+    }
+
+    /// The event store.
+    #[must_use]
+    pub fn events(&self) -> EventStore {
+        match self {
+            Self::Memory(adapter) => EventStore::new(adapter.clone()),
+            Self::Sqlite(adapter) => EventStore::new(adapter.clone()),
+        }
+    }
+
+    /// Waits until all is in its place: of an SQLite store one file, without those beside it.
+    pub async fn close(self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Sqlite(adapter) => adapter.close().await,
+        }
+    }
+}
+
+const CHOICES: &str = "memory, or the path of an SQLite file";
+
+/// The file of a program that is told no store: beside the program, with the extension `db`. Of a program that
+/// cargo built that is in the target folder.
 ///
 /// # Errors
-/// Names what can be given, when it is something else.
-pub fn open(store: &str) -> Result<EventStore, BoxError> {
-    match store {
-        "memory" => Ok(EventStore::new(MemoryAdapter::new())),
-        other => Err(format!("there is no store {other:?}; give: memory").into()),
+/// The program has no path, or one that is no text.
+pub fn default_file() -> Result<String, BoxError> {
+    let file = std::env::current_exe()?.with_extension("db");
+    // As short as it can be told.
+    let short = std::env::current_dir().ok().and_then(|here| {
+        Some(file.strip_prefix(here).ok()?.to_owned()).filter(|rest| rest != Path::new(""))
+    });
+    let file: PathBuf = short.unwrap_or(file);
+    file.into_os_string()
+        .into_string()
+        .map_err(|path| format!("{} is no text", path.display()).into())
+}
+
+/// Removes the SQLite store in `file`, and gives its name back to make it afresh.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn afresh(file: String) -> std::io::Result<String> {
+    for suffix in ["-wal", "-shm", ""] {
+        match std::fs::remove_file(format!("{file}{suffix}")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(file)
 }

@@ -8,6 +8,7 @@ use annals::{EventStore, ReadOptions};
 use annals_examples::activity::activity;
 use annals_examples::git::{GitError, Repository};
 use annals_examples::import::{Imported, Streams, import, path_text};
+use annals_examples::store::Store;
 use annals_memory::MemoryAdapter;
 use tempfile::TempDir;
 
@@ -223,8 +224,14 @@ fn what_is_no_history_is_a_clear_error() {
     assert!(error.to_string().ends_with("has no commits"), "{error}");
 }
 
-#[test]
-fn a_store_that_is_not_there_is_named() {
-    let error = annals_examples::store::open("oracle").expect_err("no such store");
-    assert_eq!(error.to_string(), "there is no store \"oracle\"; give: memory");
+#[tokio::test]
+async fn a_store_that_is_not_there_is_named() {
+    for (name, message) in [
+        ("oracle://host", "there is no store \"oracle://host\"; give: memory, or"),
+        ("", "there is no store \"\"; give: memory, or"),
+        ("postgres://host/db", "no adapter for PostgreSQL is built in; give: memory, or"),
+    ] {
+        let error = Store::open(name).await.expect_err("no such store");
+        assert!(error.to_string().starts_with(message), "{error}");
+    }
 }

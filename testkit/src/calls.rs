@@ -10,6 +10,7 @@ use annals::{Position, StorageAdapter};
 use futures_util::StreamExt;
 
 use crate::check::chain;
+use crate::generate::valid;
 use crate::model::{Condition, Event, Item, Mark, NAMES, Op, Outcome, Scope, Stored, Write};
 
 /// The names and ids that the numbers of operations stand for: apart from those of everybody else.
@@ -274,8 +275,4 @@ fn at(mark: Mark) -> SequenceNumber {
         Mark::At(number) => SequenceNumber::new(number),
         Mark::Start | Mark::Seen => SequenceNumber::START,
     }
-}
-
-fn valid<T, E: std::fmt::Display>(name: Result<T, E>) -> T {
-    name.unwrap_or_else(|error| panic!("operations stand for valid names: {error}"))
 }

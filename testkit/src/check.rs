@@ -28,6 +28,45 @@ pub enum Rule {
     D1,
 }
 
+impl Rule {
+    /// All rules, in the order of the contract.
+    pub const ALL: [Self; 13] = [
+        Self::A1,
+        Self::A2,
+        Self::A3,
+        Self::A4,
+        Self::A5,
+        Self::A6,
+        Self::A7,
+        Self::R1,
+        Self::R2,
+        Self::R3,
+        Self::R4,
+        Self::C1,
+        Self::D1,
+    ];
+
+    /// The rule in few words, for headings.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::A1 => "all or nothing",
+            Self::A2 => "positions without holes",
+            Self::A3 => "numbers rise in commit order",
+            Self::A4 => "conditions hold when it is written",
+            Self::A5 => "an error wrote nothing",
+            Self::A6 => "safe to drop",
+            Self::A7 => "guards and known events",
+            Self::R1 => "read your writes",
+            Self::R2 => "never skips",
+            Self::R3 => "read back equal",
+            Self::R4 => "pages hold nothing",
+            Self::C1 => "undeclared is refused",
+            Self::D1 => "survives",
+        }
+    }
+}
+
 /// How binding the verdict of a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

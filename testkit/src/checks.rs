@@ -5,11 +5,18 @@ use crate::check::Check;
 mod append;
 mod batch;
 mod capability;
+mod clients;
+mod composition;
 mod condition;
 mod connection;
+mod custom;
+mod decided_race;
+mod decisions;
 mod dropped;
+mod drops;
 mod durability;
 mod history;
+mod judged;
 mod ledger;
 mod model;
 mod multi;
@@ -22,11 +29,14 @@ mod process;
 mod query_condition;
 mod race;
 mod read;
+mod refusal;
+mod refusals;
 mod resource;
 mod runtime;
 mod sequence;
 mod time;
 mod visibility;
+mod world;
 
 /// Every check, in the order of reports.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
@@ -38,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         multi::CHECKS,
         condition::CHECKS,
         query_condition::CHECKS,
+        custom::CHECKS,
         race::CHECKS,
         capability::CHECKS,
         payload::CHECKS,

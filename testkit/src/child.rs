@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::check::{Failure, Outcome};
 use crate::context::{Context, Subject, event, within};
+use crate::scratch;
 use crate::suite::{Flavour, Suite, runtime};
 
 /// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
@@ -118,7 +119,11 @@ impl Child {
         let task = Task { namespace: cx.namespace().to_owned(), work };
         let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
         let text = serde_json::to_string(&task).unwrap_or_default();
-        let mut process = Command::new(std::env::current_exe().map_err(failed)?)
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        if let Some(folder) = scratch::made() {
+            command.env(scratch::VARIABLE, folder);
+        }
+        let mut process = command
             .env(VARIABLE, text)
             .envs(cx.harness().environment())
             .stdin(Stdio::piped())

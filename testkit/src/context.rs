@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::check::{Failure, Outcome, chain, ensure};
+use crate::generate::valid;
 use crate::harness::{Gate, Harness, NotRun, Opened, Store, Variant};
 use crate::suite::Profile;
 
@@ -88,19 +89,21 @@ impl Context {
     async fn subject(&self, opened: Opened) -> Outcome<Subject> {
         let adapter = opened.map_err(|error| not_opened(&error))?;
         let capabilities = adapter.capabilities();
-        let start = *self.start.get_or_init(|| head(&adapter, &capabilities)).await;
+        let start = *self.start.get_or_try_init(|| head(&adapter, &capabilities)).await?;
         Ok(Subject { adapter, capabilities, namespace: self.namespace.clone(), start })
     }
 }
 
 /// The last sequence number of the log; its start where the log cannot be read.
-async fn head(adapter: &Store, capabilities: &Capabilities) -> SequenceNumber {
+async fn head(adapter: &Store, capabilities: &Capabilities) -> Outcome<SequenceNumber> {
     if capabilities.order < Order::Log {
-        return SequenceNumber::START;
+        return Ok(SequenceNumber::START);
     }
-    let last = adapter.read(Query::all(), ReadOptions::last(1)).next().await;
-    let page = last.and_then(Result::ok).unwrap_or_default();
-    page.first().map_or(SequenceNumber::START, |event| event.sequence_number)
+    let last = adapter.read(Query::all(), ReadOptions::last(1)).next().await.transpose();
+    let page =
+        last.map_err(|error| Failure::from(error).in_context("the first read of the log"))?;
+    let last = page.as_deref().and_then(<[_]>::first);
+    Ok(last.map_or(SequenceNumber::START, |event| event.sequence_number))
 }
 
 pub(crate) fn not_opened(error: &BoxError) -> Failure {
@@ -251,10 +254,6 @@ impl Subject {
     pub(crate) async fn latest(&self, query: impl Into<Query>) -> Outcome<Option<StoredEvent>> {
         Ok(self.read(query, ReadOptions::last(1)).await?.pop())
     }
-}
-
-fn valid<T, E: std::fmt::Display>(name: Result<T, E>) -> T {
-    name.unwrap_or_else(|error| panic!("a check chose a bad name: {error}"))
 }
 
 /// A plain event with a JSON payload, metadata and an `occurred_at` that differs from now.

@@ -10,6 +10,7 @@
 //! assert!(generate::names().iter().all(|name| annals::EventName::new(name.as_str()).is_ok()));
 //! ```
 
+use annals::{EventId, EventName, StreamId, Tags};
 use fake::Fake;
 use fake::faker::company::en::CompanyName;
 use fake::faker::internet::en::SafeEmail;
@@ -18,6 +19,9 @@ use fake::faker::name::en::Name;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+const THINGS: &[&str] = &["order", "invoice", "account", "profile", "booking"];
 
 /// Draws random data from a seed.
 #[derive(Debug)]
@@ -83,6 +87,48 @@ impl Generator {
         }
         value["note"] = note.into();
         value
+    }
+
+    /// An id with the form of a random UUID.
+    pub fn event_id(&mut self) -> EventId {
+        EventId::from_uuid(uuid::Builder::from_random_bytes(self.0.random()).into_uuid())
+    }
+
+    /// What an ordinary application calls an event, such as `invoice-sent`.
+    pub fn event_name(&mut self) -> EventName {
+        let (thing, done) =
+            (self.pick(THINGS), self.pick(&["placed", "changed", "sent", "closed"]));
+        valid(EventName::new(format!("{thing}-{done}")))
+    }
+
+    /// An ordinary stream, such as `orders/order-4711`.
+    pub fn stream(&mut self) -> StreamId {
+        let thing = self.pick(THINGS);
+        valid(StreamId::new(format!("{thing}s"), format!("{thing}-{}", self.below(10_000))))
+    }
+
+    /// Up to three ordinary tags, such as `customer:17`.
+    pub fn tags(&mut self) -> Tags {
+        let count = self.below(4);
+        let tag =
+            |_| format!("{}:{}", self.pick(&["customer", "country", "batch"]), self.below(100));
+        valid(Tags::parse((0..count).map(tag)))
+    }
+
+    /// A time from 2000 to 2030, to the microsecond.
+    pub fn time(&mut self) -> OffsetDateTime {
+        let (from, until) = (946_684_800_000_000_i64, 1_893_456_000_000_000);
+        OffsetDateTime::UNIX_EPOCH + Duration::microseconds(self.0.random_range(from..until))
+    }
+
+    /// A name that adapters confuse, cut, fold or choke on.
+    pub fn hostile_name(&mut self) -> String {
+        self.pick(&names()).clone()
+    }
+
+    /// JSON text that stores change, refuse or choke on.
+    pub fn hostile_json(&mut self) -> String {
+        self.pick(&payloads()).1.clone()
     }
 
     /// A name of 1 to 255 bytes from letters of every kind, without control characters.
@@ -339,4 +385,8 @@ fn many_keys(count: usize) -> String {
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+pub(crate) fn valid<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
+    made.unwrap_or_else(|error| panic!("made here to be valid: {error}"))
 }

@@ -1,6 +1,6 @@
 //! What a run of the suite found out.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use annals::Capabilities;
@@ -54,13 +54,68 @@ impl Entry {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         let Verdict::Fail(message, counterexample) = &self.verdict else { return None };
-        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{rule:?}")).collect();
-        let mut text = format!("{} ({}): {message}", self.id, rules.join(", "));
+        let mut text = format!("{} ({}): {message}", self.id, self.rules(", "));
         if let Some(counterexample) = counterexample {
             let _ = write!(text, "\n\n{counterexample}");
         }
         let _ = write!(text, "\n\nrepeat with ANNALS_TESTKIT_SEED={}", self.seed);
         Some(text)
+    }
+
+    /// What the check's name begins with, up to the dot.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+
+    pub(crate) fn rules(&self, separator: &str) -> String {
+        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{rule:?}")).collect();
+        rules.join(separator)
+    }
+}
+
+/// How some checks ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// They passed.
+    pub passed: usize,
+    /// They failed.
+    pub failed: usize,
+    /// They do not apply to what the adapter declares.
+    pub not_applicable: usize,
+    /// The harness or the environment lacks something.
+    pub not_run: usize,
+}
+
+impl Tally {
+    /// How many were run to a verdict.
+    #[must_use]
+    pub const fn run(&self) -> usize {
+        self.passed + self.failed
+    }
+}
+
+impl<'a> FromIterator<&'a Entry> for Tally {
+    fn from_iter<I: IntoIterator<Item = &'a Entry>>(entries: I) -> Self {
+        let mut tally = Self::default();
+        for entry in entries {
+            let count = match entry.verdict {
+                Verdict::Pass => &mut tally.passed,
+                Verdict::Fail(..) => &mut tally.failed,
+                Verdict::Skipped(_) => &mut tally.not_applicable,
+                Verdict::NotRun(_) => &mut tally.not_run,
+            };
+            *count += 1;
+        }
+        tally
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (run, Self { passed, not_applicable, not_run, .. }) = (self.run(), self);
+        write!(f, "{passed} of {run} passed, {not_applicable} not applicable, {not_run} not run")
     }
 }
 
@@ -100,8 +155,8 @@ impl Report {
     /// Whether no check failed and at least one passed.
     #[must_use]
     pub fn is_pass(&self) -> bool {
-        let passed = self.count(|verdict| *verdict == Verdict::Pass);
-        passed > 0 && self.failures().next().is_none()
+        let tally = self.tally();
+        tally.passed > 0 && tally.failed == 0
     }
 
     /// The checks that failed.
@@ -115,51 +170,28 @@ impl Report {
         self.checks.iter().find(|entry| entry.id == id)
     }
 
-    pub(crate) fn count(&self, wanted: impl Fn(&Verdict) -> bool) -> usize {
-        self.checks.iter().filter(|entry| wanted(&entry.verdict)).count()
+    /// How its checks ended.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.checks.iter().collect()
+    }
+
+    /// How the checks of one rule ended.
+    #[must_use]
+    pub fn tally_of(&self, rule: Rule) -> Tally {
+        self.checks.iter().filter(|entry| entry.rules.contains(&rule)).collect()
     }
 
     /// What to claim in a README: `annals-testkit 0.1.0: 96 of 96 passed, 12 not applicable, 3 not run`.
     #[must_use]
     pub fn badge(&self) -> String {
-        let passed = self.count(|verdict| *verdict == Verdict::Pass);
-        let skipped = self.count(|verdict| matches!(verdict, Verdict::Skipped(_)));
-        let not_run = self.count(|verdict| matches!(verdict, Verdict::NotRun(_)));
-        let run = self.checks.len() - skipped - not_run;
-        format!(
-            "annals-testkit {}: {passed} of {run} passed, {skipped} not applicable, {not_run} not run",
-            self.suite_version
-        )
+        format!("annals-testkit {}: {}", self.suite_version, self.tally())
     }
 
     /// The report as JSON, for machines.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_else(|error| error.to_string())
-    }
-
-    /// The report as a Markdown table, for a README or a build's summary.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
-        let mut text = format!("## {}\n\n{}\n\n", self.adapter, self.badge());
-        text.push_str(
-            "| check | rules | class | verdict | cases | ms | |\n|---|---|---|---|---|---|---|\n",
-        );
-        for entry in &self.checks {
-            let rules: Vec<String> = entry.rules.iter().map(|rule| format!("{rule:?}")).collect();
-            let (verdict, detail) = entry.verdict.parts();
-            let detail = detail.lines().next().unwrap_or_default().replace('|', "\\|");
-            let _ = writeln!(
-                text,
-                "| `{}` | {} | {} | {verdict} | {} | {} | {detail} |",
-                entry.id,
-                rules.join(" "),
-                entry.class.as_str(),
-                entry.cases,
-                entry.time.as_millis(),
-            );
-        }
-        text
     }
 }
 

@@ -45,14 +45,20 @@ pub fn main(name: &str, harness: impl Harness) -> ExitCode {
     if let Some(code) = crate::child::serve(&suite) {
         return code;
     }
+    let code = run(&suite);
+    crate::scratch::remove();
+    code
+}
+
+fn run(suite: &Suite) -> ExitCode {
     let arguments = Arguments::from_args();
     let entries = Arc::new(Mutex::new(Vec::new()));
-    let conclusion = libtest_mimic::run(&arguments, trials(&suite, &entries, arguments.list));
+    let conclusion = libtest_mimic::run(&arguments, trials(suite, &entries, arguments.list));
     if !arguments.list {
         let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
         let order: Vec<&str> = suite.checks().iter().map(|check| check.id).collect();
         entries.sort_by_key(|entry: &Entry| order.iter().position(|id| *id == entry.id));
-        if let Err(problem) = conclude(&suite, std::mem::take(&mut entries)) {
+        if let Err(problem) = conclude(suite, std::mem::take(&mut entries)) {
             eprintln!("{problem}");
             return ExitCode::from(2);
         }

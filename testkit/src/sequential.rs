@@ -120,7 +120,8 @@ impl Program {
         }
     }
 
-    fn smaller(&self) -> Vec<Self> {
+    /// Programs with one thing less, the smallest first.
+    pub(crate) fn smaller(&self) -> Vec<Self> {
         let ops = &self.0;
         let mut smaller = Vec::new();
         let mut size = ops.len() / 2;

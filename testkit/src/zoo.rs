@@ -36,6 +36,7 @@ mod bent;
 mod concurrency;
 mod conditions;
 mod contents;
+mod faults;
 mod numbers;
 mod odd;
 mod reads;
@@ -95,6 +96,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         reads::SPECIMENS,
         contents::SPECIMENS,
         concurrency::SPECIMENS,
+        faults::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()

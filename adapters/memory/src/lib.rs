@@ -129,10 +129,10 @@ impl StorageAdapter for MemoryAdapter {
             .with_order(Order::Log)
     }
 
-    async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+    async fn append(&self, mut writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
         let recorded_at = self.clock.now();
-        self.exclusive().append(writes, recorded_at)
+        self.exclusive().append(&mut writes, recorded_at)
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {

@@ -42,17 +42,18 @@ impl Log {
         self.events.len()
     }
 
-    /// All of `writes` or none: everything that can refuse comes before the first change.
+    /// All of `writes` or none: everything that can refuse comes before the first change. It takes the events
+    /// and leaves the conditions, because dropping a predicate runs code of the caller's.
     pub(crate) fn append(
         &mut self,
-        writes: Vec<Append>,
+        writes: &mut [Append],
         recorded_at: OffsetDateTime,
     ) -> Result<Vec<StoredEvent>> {
         let events = || writes.iter().flat_map(|write| &write.events);
         if let Some(known) = events().find(|event| self.ids.contains(&event.id)) {
             return Err(Error::DuplicateEvent(known.id));
         }
-        for write in &writes {
+        for write in &*writes {
             write.condition.evaluate(&write.stream, &self.facts(write))?;
         }
         let count = events().count();
@@ -61,8 +62,8 @@ impl Log {
             return Err(Error::invalid("the log has no sequence numbers left"));
         }
         let mut stored = Vec::with_capacity(count);
-        for write in writes.into_iter().filter(|write| !write.events.is_empty()) {
-            self.insert(&write.stream, write.events, recorded_at, &mut stored);
+        for write in writes.iter_mut().filter(|write| !write.events.is_empty()) {
+            self.insert(&write.stream, std::mem::take(&mut write.events), recorded_at, &mut stored);
         }
         Ok(stored)
     }

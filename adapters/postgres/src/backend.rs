@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use annals::Error;
+use annals_sql::Cache;
 use deadpool_postgres::{Object, Pool};
-use lru::LruCache;
 use tokio_postgres::types::Type;
 
 use crate::connect::get;
@@ -35,11 +35,11 @@ pub(crate) struct Backend {
 
 /// The processes behind the connections that were used lately.
 #[derive(Debug)]
-pub(crate) struct Backends(LruCache<Instant, Backend>);
+pub(crate) struct Backends(Cache<Instant, Backend>);
 
 impl Default for Backends {
     fn default() -> Self {
-        Self(LruCache::new(CONNECTIONS))
+        Self(Cache::new(CONNECTIONS))
     }
 }
 

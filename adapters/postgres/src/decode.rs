@@ -1,12 +1,11 @@
 //! Rows as events.
 
-use std::collections::HashMap;
-
 use annals::{CategoryName, Error, Result, StoredEvent, StreamId, StreamName};
 use annals_sql::{Dictionary, Lookup, Name, RawEvent, Select};
 use bytes::Bytes;
 use futures_util::future::try_join;
 use futures_util::{StreamExt, pin_mut};
+use hashbrown::HashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -41,7 +40,6 @@ pub(crate) async fn events(
     }
     let mut names = PageNames::look_up(store, session, dictionary, &read).await?;
     let events = read.into_iter().map(|raw| raw.decode(&mut names)).collect::<Result<_>>()?;
-    names.remember();
     Ok((events, cut))
 }
 
@@ -72,21 +70,66 @@ fn raw_event(row: &Row) -> Outcome<RawEvent> {
     })
 }
 
-/// Names behind the numbers of one page: remembered, or looked up for it.
-struct PageNames<'a> {
-    dictionary: &'a mut Dictionary,
+/// Names behind the numbers of one page: remembered, or looked up for it. All of them are at hand before the first
+/// row is decoded, however little the dictionary keeps.
+struct PageNames {
     streams: HashMap<i64, StreamId>,
     names: HashMap<i64, Name>,
 }
 
-impl<'a> PageNames<'a> {
+impl PageNames {
     async fn look_up(
         store: &Store,
         session: Session<'_>,
-        dictionary: &'a mut Dictionary,
+        dictionary: &mut Dictionary,
         raws: &[RawEvent],
     ) -> Outcome<Self> {
-        let (streams, names) = missing(dictionary, raws);
+        let mut page = Self { streams: HashMap::new(), names: HashMap::new() };
+        let (streams, names) = page.recall(dictionary, raws);
+        if !streams.is_empty() || !names.is_empty() {
+            Box::pin(page.ask(store, session, dictionary, &streams, &names)).await?;
+        }
+        Ok(page)
+    }
+
+    /// Takes what `dictionary` knows; gives what it does not.
+    fn recall(&mut self, dictionary: &mut Dictionary, raws: &[RawEvent]) -> (Vec<i64>, Vec<i64>) {
+        let (mut streams, mut names) = (Vec::new(), Vec::new());
+        let mut last = i64::MIN;
+        for raw in raws {
+            // Events of one stream often follow each other.
+            if raw.stream_id != last && !self.streams.contains_key(&raw.stream_id) {
+                match dictionary.stream(raw.stream_id) {
+                    Some(stream) => drop(self.streams.insert(raw.stream_id, stream)),
+                    None => streams.push(raw.stream_id),
+                }
+            }
+            last = raw.stream_id;
+            for id in [raw.name_id, raw.encoding_id].iter().chain(&raw.tags) {
+                if !self.names.contains_key(id) {
+                    match dictionary.name(*id) {
+                        Some(name) => drop(self.names.insert(*id, name.clone())),
+                        None => names.push(*id),
+                    }
+                }
+            }
+        }
+        for list in [&mut streams, &mut names] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        (streams, names)
+    }
+
+    /// Looks up these streams and names, and has `dictionary` remember them.
+    async fn ask(
+        &mut self,
+        store: &Store,
+        session: Session<'_>,
+        dictionary: &mut Dictionary,
+        streams: &[i64],
+        names: &[i64],
+    ) -> Outcome<()> {
         let of_streams: [Value<'_>; 1] = [(&streams, Type::INT8_ARRAY)];
         let of_names: [Value<'_>; 1] = [(&names, Type::INT8_ARRAY)];
         let sql = &store.sql;
@@ -95,9 +138,10 @@ impl<'a> PageNames<'a> {
             if_any((!names.is_empty()).then(|| session.query(&sql.names_by_id, &of_names))),
         )
         .await?;
-        let mut found = Self { dictionary, streams: HashMap::new(), names: HashMap::new() };
         for row in names {
-            found.names.insert(row.try_get(0)?, Name::from_store(row.try_get(1)?)?);
+            let name = Name::from_store(row.try_get(1)?)?;
+            dictionary.remember_name(row.try_get(0)?, name.clone());
+            self.names.insert(row.try_get(0)?, name);
         }
         // Streams of one category share its text.
         let mut categories: HashMap<&str, CategoryName> = HashMap::new();
@@ -109,61 +153,24 @@ impl<'a> PageNames<'a> {
             };
             categories.insert(text, category.clone());
             let name = StreamName::new(row.try_get::<_, &str>(2)?).map_err(corrupt)?;
-            found.streams.insert(row.try_get(0)?, StreamId { category, name });
+            let stream = StreamId { category, name };
+            dictionary.remember_stream(row.try_get(0)?, &stream);
+            self.streams.insert(row.try_get(0)?, stream);
         }
-        Ok(found)
-    }
-
-    /// Keeps what was looked up for the next page.
-    fn remember(self) {
-        for (id, stream) in &self.streams {
-            self.dictionary.remember_stream(*id, stream);
-        }
-        for (id, name) in self.names {
-            self.dictionary.remember_name(id, name);
-        }
+        Ok(())
     }
 }
 
-impl Lookup for PageNames<'_> {
+impl Lookup for PageNames {
     type Error = Error;
 
     fn stream(&mut self, id: i64) -> Result<StreamId> {
-        let known = self.dictionary.stream(id);
-        let known = known.or_else(|| self.streams.get(&id).cloned());
-        known.ok_or_else(|| dangling("stream"))
+        self.streams.get(&id).cloned().ok_or_else(|| dangling("stream"))
     }
 
     fn name(&mut self, id: i64) -> Result<&Name> {
-        let known = self.dictionary.name(id);
-        known.or_else(|| self.names.get(&id)).ok_or_else(|| dangling("name"))
+        self.names.get(&id).ok_or_else(|| dangling("name"))
     }
-}
-
-/// The streams and names of a page that `dictionary` does not know.
-fn missing(dictionary: &Dictionary, raws: &[RawEvent]) -> (Vec<i64>, Vec<i64>) {
-    let (mut streams, mut names) = (Vec::new(), Vec::new());
-    let mut before = [i64::MIN; 3];
-    for raw in raws {
-        let this = [raw.stream_id, raw.name_id, raw.encoding_id];
-        let [stream, name, encoding] = this;
-        if before[0] != stream && !dictionary.has_stream(stream) {
-            streams.push(stream);
-        }
-        if before[1] != name && !dictionary.has_name(name) {
-            names.push(name);
-        }
-        if before[2] != encoding && !dictionary.has_name(encoding) {
-            names.push(encoding);
-        }
-        before = this;
-        names.extend(raw.tags.iter().filter(|tag| !dictionary.has_name(**tag)));
-    }
-    for list in [&mut streams, &mut names] {
-        list.sort_unstable();
-        list.dedup();
-    }
-    (streams, names)
 }
 
 fn corrupt(error: annals::InvalidName) -> Error {

@@ -1,14 +1,15 @@
 //! What appends are judged on: looked up once for all appends of a transaction.
 
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 
 use annals::{
     Append, Direction, Error, EventId, Query, SequenceNumber, Source, StoredEvent, StreamId,
 };
-use annals_sql::{Bounds, Dictionary, Ids, Item, NameIds, Scope, Want, resolve, select, to_column};
+use annals_sql::{
+    Bounds, Cache, Dictionary, Ids, Item, NameIds, Scope, Want, resolve, select, to_column,
+};
 use futures_util::future::{try_join_all, try_join5};
-use lru::LruCache;
+use hashbrown::{HashMap, HashSet};
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -38,13 +39,13 @@ pub(crate) struct Head {
 pub(crate) struct Known {
     pub(crate) head: Option<u64>,
     pub(crate) last_name: i64,
-    streams: LruCache<StreamId, Option<Head>>,
+    streams: Cache<StreamId, Option<Head>>,
     names: NameIds,
 }
 
 impl Known {
     pub(crate) fn new(bound: NonZeroUsize) -> Self {
-        Self { head: None, last_name: 0, streams: LruCache::new(bound), names: NameIds::new(bound) }
+        Self { head: None, last_name: 0, streams: Cache::new(bound), names: NameIds::new(bound) }
     }
 
     /// Forgets what others may have changed. What a number stands for never changes.

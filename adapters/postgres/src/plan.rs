@@ -1,10 +1,9 @@
 //! Which appends of a transaction are made, and the rows that they become. No I/O: what is judged on was gathered.
 
-use std::collections::HashSet;
-
 use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StoredEvent, StreamId};
 use annals_sql::placing::{Placement, count, first_after, judge};
 use annals_sql::to_column;
+use hashbrown::HashSet;
 
 use crate::draft::Draft;
 use crate::facts::{Facts, Head, Work, looks_into_log};

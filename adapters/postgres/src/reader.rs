@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals::{Direction, StoredEvent, StreamId};
 use annals_sql::{
-    Bounds, Dictionary, Item, NameIds, Page, PageSource, Scan, Want, resolve, select,
+    Bounds, Cache, Dictionary, Item, NameIds, Page, PageSource, Scan, Want, resolve, select,
 };
 use deadpool_postgres::{Object, Pool};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
-use lru::LruCache;
 
 use crate::connect::get;
 use crate::decode::{events, numbers};
@@ -38,14 +37,14 @@ pub(crate) struct Reader {
 /// The numbers of what was asked for lately. What a number stands for never changes.
 #[derive(Debug)]
 struct Directory {
-    streams: LruCache<StreamId, i64>,
+    streams: Cache<StreamId, i64>,
     names: NameIds,
 }
 
 impl Reader {
     pub(crate) fn new(store: Arc<Store>, pool: Pool) -> Self {
         let bound = store.options.cache_bound;
-        let directory = Directory { streams: LruCache::new(bound), names: NameIds::new(bound) };
+        let directory = Directory { streams: Cache::new(bound), names: NameIds::new(bound) };
         Self { store, pool, directory: Mutex::new(directory), dictionaries: Mutex::default() }
     }
 

@@ -6,6 +6,7 @@
 //! ([`Scan`]), rows as events ([`RawEvent`]), versions of the [schema] and classes of [faults](fault).
 //! An adapter adds statements, connections and transactions.
 
+mod cache;
 pub mod fault;
 mod names;
 mod pages;
@@ -16,6 +17,7 @@ mod scan;
 pub mod schema;
 mod select;
 
+pub use cache::Cache;
 pub use names::{Dictionary, Lookup, Name, NameIds};
 pub use pages::{Page, PageSource, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use annals::{
     CategoryName, Encoding, Error, EventName, InvalidName, Result, StreamId, StreamName, Tag,
 };
-use lru::LruCache;
+
+use crate::cache::Cache;
 
 /// One interned name as each type that it can be: all of them share the text.
 #[derive(Debug, Clone)]
@@ -32,7 +33,12 @@ impl Name {
             Ok::<_, InvalidName>(Self {
                 category: CategoryName::new(Arc::clone(&text))?,
                 event: EventName::new(Arc::clone(&text))?,
-                encoding: Encoding::new(Arc::clone(&text))?,
+                // Of nearly all events: their clones cost nothing.
+                encoding: if *text == *Encoding::JSON.as_str() {
+                    Encoding::JSON
+                } else {
+                    Encoding::new(Arc::clone(&text))?
+                },
                 tag: Tag::new(Arc::clone(&text))?,
             })
         };
@@ -61,37 +67,25 @@ pub trait Lookup {
 /// The names that rows referred to lately. What a number stands for never changes, so entries never go stale.
 #[derive(Debug)]
 pub struct Dictionary {
-    streams: LruCache<i64, StreamId>,
-    names: LruCache<i64, Name>,
+    streams: Cache<i64, StreamId>,
+    names: Cache<i64, Name>,
 }
 
 impl Dictionary {
     /// Keeps at most `bound` streams and as many names.
     #[must_use]
     pub fn new(bound: NonZeroUsize) -> Self {
-        Self { streams: LruCache::new(bound), names: LruCache::new(bound) }
+        Self { streams: Cache::new(bound), names: Cache::new(bound) }
     }
 
     /// The stream of this number, if it is known.
     pub fn stream(&mut self, id: i64) -> Option<StreamId> {
-        self.streams.get(&id).cloned()
+        self.streams.cloned(&id)
     }
 
     /// The name of this number, if it is known.
     pub fn name(&mut self, id: i64) -> Option<&Name> {
         self.names.get(&id)
-    }
-
-    /// Whether the stream of this number is known; does not count as use.
-    #[must_use]
-    pub fn has_stream(&self, id: i64) -> bool {
-        self.streams.contains(&id)
-    }
-
-    /// Whether the name of this number is known; does not count as use.
-    #[must_use]
-    pub fn has_name(&self, id: i64) -> bool {
-        self.names.contains(&id)
     }
 
     /// Learns a name that is at hand.
@@ -117,7 +111,9 @@ impl Dictionary {
 
     /// Learns the number of a stream whose names are at hand.
     pub fn remember_stream(&mut self, id: i64, stream: &StreamId) {
-        self.streams.get_or_insert(id, || stream.clone());
+        if !self.streams.contains(&id) {
+            self.streams.put(id, stream.clone());
+        }
     }
 
     /// Learns a name from its row.
@@ -138,18 +134,18 @@ impl Dictionary {
 
 /// The numbers of the names that were asked for lately. Only names that exist are kept.
 #[derive(Debug)]
-pub struct NameIds(LruCache<Box<str>, i64>);
+pub struct NameIds(Cache<Box<str>, i64>);
 
 impl NameIds {
     /// Keeps at most `bound` names.
     #[must_use]
     pub fn new(bound: NonZeroUsize) -> Self {
-        Self(LruCache::new(bound))
+        Self(Cache::new(bound))
     }
 
     /// The number of `name`, if it is known.
     pub fn get(&mut self, name: &str) -> Option<i64> {
-        self.0.get(name).copied()
+        self.0.cloned(name)
     }
 
     /// Learns the number of `name`.

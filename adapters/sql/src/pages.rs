@@ -25,7 +25,7 @@ pub trait PageSource: Send + Sync + 'static {
 #[must_use]
 pub fn pages(source: impl PageSource, scan: Scan) -> EventPages {
     let read = Read { source, rest: scan, asked: VecDeque::new(), begun: false };
-    stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) }).boxed()
+    stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) }).fuse().boxed()
 }
 
 /// A read under way. It holds no connection: pages that were asked for are read whether it is polled or not.

@@ -1,7 +1,8 @@
 //! The group-commit queue: many callers append, one writer commits what is there together.
 //!
-//! Nothing waits for company: the writer takes what is queued, be it one append. Callers wait for one answer
-//! each, on any executor. A caller that goes away changes nothing for the others.
+//! Nothing waits for company: the writer takes what is queued, be it one append. At most it lets those that it
+//! just answered come back first ([`Intake::let_return`]). Callers wait for one answer each, on any executor. A
+//! caller that goes away changes nothing for the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::placing::{Placement, count};
 const BATCH_MESSAGES: usize = 1_024;
 /// Beyond so many events a batch takes no further append.
 const BATCH_EVENTS: usize = 16_384;
+/// How often the writer yields for each caller that it may see again.
+const YIELDS: usize = 4;
 
 /// What is queued: an append, or something else that an adapter asks of its writer.
 #[derive(Debug)]
@@ -130,6 +133,20 @@ impl<X> Intake<X> {
             return None;
         }
         Some(self.batch(messages))
+    }
+
+    /// For a writer that is a thread: yields to callers that were just answered, until as many have queued
+    /// something again, or for a moment. Without it they fall into two groups that take turns, and each commit
+    /// carries half of them. One caller alone is not waited for.
+    pub fn let_return(&self, answered: usize) {
+        if answered > 1 {
+            for _ in 0..answered.saturating_mul(YIELDS) {
+                if self.len() >= answered {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// How many messages are queued.

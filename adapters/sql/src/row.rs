@@ -2,6 +2,7 @@
 
 use annals::{
     Error, EventId, Metadata, NewEvent, Payload, Position, Result, SequenceNumber, StoredEvent,
+    Tags,
 };
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -49,9 +50,14 @@ impl RawEvent {
         let number = |column: i64| {
             u64::try_from(column).map_err(|_| Error::Corrupt("a number is negative".into()))
         };
-        let tags = self.tags.into_iter().map(|tag| Ok(lookup.name(tag)?.tag.clone()));
+        let tags = if self.tags.is_empty() {
+            Tags::NONE
+        } else {
+            let tags = self.tags.into_iter().map(|tag| Ok(lookup.name(tag)?.tag.clone()));
+            tags.collect::<Result<_, L::Error>>()?
+        };
         let event = NewEvent {
-            tags: tags.collect::<Result<_, L::Error>>()?,
+            tags,
             id: EventId::from_uuid(self.id),
             name: lookup.name(self.name_id)?.event.clone(),
             payload: Payload::from_store(
@@ -83,6 +89,9 @@ pub fn to_micros(time: OffsetDateTime) -> i64 {
 /// # Errors
 /// [`Error::Corrupt`] when it lies outside the years −9999 to 9999.
 pub fn from_micros(micros: i64) -> Result<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
+    let second = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000));
+    let micro = u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or_default();
+    second
+        .and_then(|second| second.replace_microsecond(micro))
         .map_err(|error| Error::Corrupt(error.into()))
 }

@@ -82,6 +82,11 @@ impl Scan {
         self.until = self.until.min(head);
     }
 
+    /// Begins the read at `first`, the lowest number of the log: no page is spent on what comes before.
+    pub fn fix_first(&mut self, first: u64) {
+        self.after = self.after.max(first.saturating_sub(1));
+    }
+
     /// Sets what to read, by number: looked up after the head was fixed. Of no items nothing is left.
     pub fn set_items(&mut self, items: Vec<Item>) {
         if items.is_empty() {

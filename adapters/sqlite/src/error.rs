@@ -45,10 +45,10 @@ impl Failure {
     }
 
     /// What a failed `COMMIT` means. The commit mark is the last thing that is written, so without space for it
-    /// nothing was committed; after another failed write or sync it may be in the file.
+    /// or without the lock nothing was committed; after any other failure it may be in the file.
     pub(crate) fn into_commit_fault(self) -> Fault {
         let refused = match &self {
-            Self::Sqlite(error) => !matches!(code(error), None | Some(ErrorCode::SystemIoFailure)),
+            Self::Sqlite(error) => is_busy(error) || code(error) == Some(ErrorCode::DiskFull),
             Self::Error(_) => false,
         };
         self.into_fault().of_commit(refused)

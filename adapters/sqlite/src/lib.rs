@@ -43,6 +43,7 @@ mod place;
 mod schema;
 mod session;
 mod threads;
+mod wal;
 mod writer;
 
 use std::fmt;
@@ -117,9 +118,9 @@ impl SqliteAdapter {
         Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers_ended }) })
     }
 
-    /// Closes the store for all handles: what is queued is committed, all connections are closed, and all
-    /// further calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when the last handle
-    /// is dropped, but nobody can wait for it.
+    /// Closes the store for all handles: what is queued is committed, all connections are closed, and further
+    /// calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when the
+    /// last handle is dropped, but nobody can wait for it.
     ///
     /// # Cancel safety
     /// A future that is dropped has closed the store, or done nothing if it was never polled.

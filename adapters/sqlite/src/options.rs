@@ -67,11 +67,12 @@ impl SqliteOptions {
         self
     }
 
-    /// How long an append waits for another process that writes to the same file (5 s, at least a millisecond).
-    /// Then it is `Unavailable`, and so is all that was queued behind it: no append waits longer than twice this.
+    /// How long an append waits for another process that writes to the same file (5 s; from a millisecond to an
+    /// hour). Then it is `Unavailable`, and so is all that was queued behind it.
     #[must_use]
     pub fn with_lock_timeout(mut self, lock_timeout: Duration) -> Self {
-        self.lock_timeout = lock_timeout.max(Duration::from_millis(1));
+        self.lock_timeout =
+            lock_timeout.clamp(Duration::from_millis(1), Duration::from_secs(3_600));
         self
     }
 
@@ -126,7 +127,7 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// - [`Invalid`](annals::Error::Invalid): the file holds something else, or a later release made it (a
-    ///   [`SchemaError`](crate::SchemaError) is the cause).
+    ///   [`SchemaError`](crate::SchemaError) is the cause); the path is empty.
     /// - [`Corrupt`](annals::Error::Corrupt): it is no database at all.
     /// - [`Unavailable`](annals::Error::Unavailable): another process held its lock for too long; the disk is full.
     /// - [`Backend`](annals::Error::Backend): it cannot be opened or written to.
@@ -134,7 +135,7 @@ impl SqliteOptions {
     /// # Cancel safety
     /// A future that is dropped leaves a file that is empty or whole.
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteAdapter> {
-        SqliteAdapter::start(Place::new(path.as_ref()), self).await
+        SqliteAdapter::start(Place::new(path.as_ref())?, self).await
     }
 
     /// Opens an empty store in memory, which is gone with its last handle.
@@ -150,7 +151,7 @@ impl SqliteOptions {
     /// # Errors
     /// As [`open`](Self::open), except that a later version is told, not refused.
     pub async fn schema_status(self, path: impl AsRef<Path>) -> Result<SchemaStatus> {
-        crate::threads::status(Place::new(path.as_ref()), self).await
+        crate::threads::status(Place::new(path.as_ref())?, self).await
     }
 }
 

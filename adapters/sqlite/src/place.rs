@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use annals::{Error, Result};
+
+use crate::NAME;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the memory of one connection.
@@ -11,7 +15,17 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    pub(crate) fn new(path: &Path) -> Self {
-        if path.as_os_str() == ":memory:" { Self::Memory } else { Self::File(path.to_owned()) }
+    /// The path is absolute from here on: all connections mean the same file, whatever becomes the current
+    /// directory, and SQLite takes no path for a URI or for a file of its own.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        if path.as_os_str() == ":memory:" {
+            return Ok(Self::Memory);
+        }
+        if path.as_os_str().is_empty() {
+            return Err(Error::invalid("the path of a store is empty"));
+        }
+        let absolute = std::path::absolute(path);
+        let backend = |error| Error::Backend { adapter: NAME, source: Box::new(error) };
+        Ok(Self::File(absolute.map_err(backend)?))
     }
 }

@@ -51,10 +51,18 @@ impl Session {
 
     /// The last sequence number; 0 of an empty log.
     pub(crate) fn head(&self) -> Outcome<u64> {
-        let sql = "SELECT max(sequence_number) FROM events";
-        let head: Option<i64> =
+        self.end("SELECT max(sequence_number) FROM events")
+    }
+
+    /// The first sequence number; 0 of an empty log.
+    fn first(&self) -> Outcome<u64> {
+        self.end("SELECT min(sequence_number) FROM events")
+    }
+
+    fn end(&self, sql: &str) -> Outcome<u64> {
+        let end: Option<i64> =
             self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-        Ok(head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0))
+        Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
     }
 
     /// The number of a name, which is made when it is new.
@@ -142,6 +150,9 @@ impl Session {
             return Ok(Vec::new());
         }
         scan.set_items(resolve(&scan.query(), self)?);
+        if scan.items() == Some(&[Item::ALL]) {
+            scan.fix_first(self.first()?);
+        }
         self.next_page(scan)
     }
 

@@ -1,6 +1,7 @@
 //! The threads that work with the file, and what is asked of them. No call of SQLite is made anywhere else.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use annals::{Error, Result};
@@ -25,11 +26,13 @@ const PAGES_ASKED_FOR: usize = 65_536;
 pub(crate) struct ReadRequest {
     scan: Scan,
     reply: oneshot::Sender<Page>,
+    /// Counts requests that no bounded channel counts.
+    _token: Option<Arc<()>>,
 }
 
 impl ReadRequest {
     pub(crate) fn serve(self, session: &mut Session) {
-        let Self { mut scan, reply } = self;
+        let Self { mut scan, reply, _token } = self;
         if !reply.is_closed() {
             let page = session.page(&mut scan).map_err(Error::from);
             // A read that is gone needs no page.
@@ -43,20 +46,29 @@ impl ReadRequest {
 pub(crate) enum Reads {
     /// Threads with connections of their own.
     Pool(Sender<ReadRequest>),
-    /// The writer.
-    Writer(Queue<Request>),
+    /// The writer; each request has a clone of the token.
+    Writer(Queue<Request>, Arc<()>),
 }
 
 impl Reads {
     pub(crate) fn ask(&self, scan: Scan) -> Result<oneshot::Receiver<Page>> {
+        let full = || Error::unavailable("the queue of reads is full");
         let (reply, page) = oneshot::channel();
-        let request = ReadRequest { scan, reply };
         match self {
-            Self::Writer(queue) => queue.send(Request::Read(request))?,
-            Self::Pool(pool) => pool.try_send(request).map_err(|error| match error {
-                TrySendError::Full(_) => Error::unavailable("the queue of reads is full"),
-                TrySendError::Disconnected(_) => closed(),
-            })?,
+            Self::Writer(queue, token) => {
+                if Arc::strong_count(token) > PAGES_ASKED_FOR {
+                    return Err(full());
+                }
+                let token = Some(Arc::clone(token));
+                queue.send(Request::Read(ReadRequest { scan, reply, _token: token }))?;
+            }
+            Self::Pool(pool) => {
+                let request = ReadRequest { scan, reply, _token: None };
+                pool.try_send(request).map_err(|error| match error {
+                    TrySendError::Full(_) => full(),
+                    TrySendError::Disconnected(_) => closed(),
+                })?;
+            }
         }
         Ok(page)
     }
@@ -79,13 +91,13 @@ pub(crate) async fn start(
         }
         Ok(connection) => {
             let _ = ready.send(Ok(()));
-            Writer::new(connection, with.cache_bound).run(intake);
+            Writer::new(connection, &at, &with).run(intake);
         }
     })?;
     opened.await.map_err(|_| closed())??;
     let mut ended = Vec::new();
     let serves = match place {
-        Place::Memory => Reads::Writer(queue.clone()),
+        Place::Memory => Reads::Writer(queue.clone(), Arc::default()),
         Place::File(path) => Reads::Pool(start_readers(path, options, &mut ended)?),
     };
     Ok((queue, serves, ended))

@@ -1,19 +1,21 @@
 //! The writer: one thread with one connection, which commits what is queued together.
 
-use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use annals::{Append, Error, EventId, Facts, Position, Result, StreamId};
 use annals_sql::fault::{Class, Fault};
 use annals_sql::placing::{Placement, count, first_after, judge};
 use annals_sql::queue::{Intake, Job, Message};
-use annals_sql::{Ids as _, oneshot, to_column, to_micros};
-use lru::LruCache;
+use annals_sql::{Cache, Ids as _, oneshot, to_column, to_micros};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::NAME;
 use crate::error::Outcome;
+use crate::options::SqliteOptions;
+use crate::place::Place;
 use crate::session::{Session, to_json};
 use crate::threads::ReadRequest;
+use crate::wal::Wal;
 
 /// What is asked of the writer beside appends.
 #[derive(Debug)]
@@ -35,7 +37,10 @@ struct Head {
 #[derive(Debug)]
 pub(crate) struct Writer {
     session: Session,
-    streams: LruCache<StreamId, Head>,
+    /// None of a store in memory.
+    wal: Option<Wal>,
+    lock_timeout: Duration,
+    streams: Cache<StreamId, Head>,
     head: Option<u64>,
     data_version: i64,
 }
@@ -59,11 +64,23 @@ enum Cause {
     Commit,
 }
 
+fn refuse(jobs: impl IntoIterator<Item = Job>, fault: &Fault) {
+    for job in jobs {
+        job.answer(Err(fault.error(NAME)));
+    }
+}
+
 impl Writer {
-    pub(crate) fn new(connection: Connection, cache_bound: NonZeroUsize) -> Self {
+    pub(crate) fn new(connection: Connection, place: &Place, options: &SqliteOptions) -> Self {
+        let wal = match place {
+            Place::Memory => None,
+            Place::File(path) => Some(Wal::of(path)),
+        };
         Self {
-            session: Session::new(connection, cache_bound),
-            streams: LruCache::new(cache_bound),
+            session: Session::new(connection, options.cache_bound),
+            wal,
+            lock_timeout: options.lock_timeout,
+            streams: Cache::new(options.cache_bound),
             head: None,
             data_version: 0,
         }
@@ -92,14 +109,27 @@ impl Writer {
                     }
                 }
             }
+            let answered = jobs.len();
             self.settle(jobs, &mut intake);
+            if let Some(wal) = &mut self.wal {
+                wal.keep_bounded(self.session.connection(), self.lock_timeout);
+            }
+            intake.let_return(answered);
         }
     }
 
-    /// Makes `jobs` in one transaction, or, where one of them is in the way, without it.
+    /// Makes `jobs`, and answers their callers.
     fn settle(&mut self, jobs: Vec<Job>, intake: &mut Intake<Request>) {
+        if let Err(locked) = self.make(jobs) {
+            self.refuse_queued(&locked, intake);
+        }
+    }
+
+    /// Makes `jobs` in one transaction, or, where one of them is in the way, each in its own. When the lock was
+    /// not to be had they are refused with the fault that is returned.
+    fn make(&mut self, jobs: Vec<Job>) -> Result<(), Fault> {
         if jobs.is_empty() {
-            return;
+            return Ok(());
         }
         let mut tried = self.attempt(&jobs, false);
         if let Err(Refusal { cause: Cause::Duplicate, .. }) = tried {
@@ -110,19 +140,21 @@ impl Writer {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
                     job.answer(outcome);
                 }
+                Ok(())
             }
-            Err(refusal) if jobs.len() > 1 && refusal.cause == Cause::Work => {
-                for job in jobs {
-                    self.settle(vec![job], intake);
+            Err(Refusal { cause: Cause::Work | Cause::Duplicate, .. }) if jobs.len() > 1 => {
+                let mut jobs = jobs.into_iter();
+                while let Some(job) = jobs.next() {
+                    if let Err(locked) = self.make(vec![job]) {
+                        refuse(jobs, &locked);
+                        return Err(locked);
+                    }
                 }
+                Ok(())
             }
             Err(refusal) => {
-                for job in jobs {
-                    job.answer(Err(refusal.fault.error(NAME)));
-                }
-                if refusal.cause == Cause::Lock {
-                    self.refuse_queued(&refusal.fault, intake);
-                }
+                refuse(jobs, &refusal.fault);
+                if refusal.cause == Cause::Lock { Err(refusal.fault) } else { Ok(()) }
             }
         }
     }

@@ -38,22 +38,17 @@ fn tags() -> impl Strategy<Value = Tags> {
 /// Few ids, so that some are known already.
 fn event() -> impl Strategy<Value = NewEvent> {
     let bytes = vec(any::<u8>(), 0..20);
-    (
-        0..60_u128,
-        0..NAMES.len() - 1,
-        bytes,
-        any::<bool>(),
-        tags(),
-        -2_000_000_000..2_000_000_000_i64,
-    )
+    (0..60_u32, 0..NAMES.len() - 1, bytes, any::<bool>(), tags(), -2_000_000_000..2_000_000_000_i64)
         .prop_map(|(id, name, bytes, metadata, tags, second)| {
             NewEvent::new(annals::EventName::from_static(NAMES[name]), Payload::bytes(bytes))
-                .with_id(EventId::from_uuid(Uuid::from_u128(id * 0x1234_5678_9abc_def1)))
+                .with_id(EventId::from_uuid(Uuid::from_u128(
+                    u128::from(id) * 0x1234_5678_9abc_def1,
+                )))
                 .with_metadata(metadata.then(|| Metadata::json_bytes("{ }").unwrap()))
                 .with_tags(tags)
                 .with_occurred_at(
                     time::OffsetDateTime::from_unix_timestamp(second).unwrap()
-                        + time::Duration::microseconds(id as i64),
+                        + time::Duration::microseconds(id.into()),
                 )
         })
 }

@@ -1,6 +1,6 @@
 //! Files that are torn, foreign or locked, and disks that are full: typed errors, and nothing lost.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

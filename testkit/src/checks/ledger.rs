@@ -256,7 +256,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
+    /// The events of the streams asked for, ascending.
+    pub(super) fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
         let streams = self.streams.iter().filter(|(stream, _)| of(stream));
         let mut events: Vec<_> = streams.flat_map(|(_, events)| events.iter().cloned()).collect();
         events.sort_by_key(|event| event.sequence_number);
@@ -363,4 +364,18 @@ pub(super) fn needs_room(store: &Subject, events: usize) -> Outcome {
 /// A write without a condition.
 pub(super) fn always(stream: &StreamId, events: Vec<NewEvent>) -> Append {
     Append::new(stream.clone(), events, WriteCondition::Always)
+}
+
+/// Repeats a call for as long as the store is too busy, a bounded number of times.
+pub(super) async fn patient(
+    store: &Subject,
+    writes: &[Append],
+) -> annals::Result<Vec<StoredEvent>> {
+    let mut tries = 0;
+    loop {
+        match store.adapter.append(writes.to_vec()).await {
+            Err(error) if error.is_retryable() && tries < 20 => tries += 1,
+            other => return other,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room};
+use crate::checks::ledger::{Ledger, always, light, most, needs_room, patient};
 use crate::context::{Context, Subject, events, within};
 
 const MULTI: Need = Need::Has(Feature::MultiStreamAppend);
@@ -332,17 +332,6 @@ async fn categories(cx: Context) -> Outcome {
     ledger.verify("after a call on equal names").await
 }
 
-/// Repeats a call for as long as the store is too busy, a bounded number of times.
-async fn patient(store: &Subject, call: &[Append]) -> annals::Result<usize> {
-    let mut tries = 0;
-    loop {
-        match store.adapter.append(call.to_vec()).await {
-            Err(error) if error.is_retryable() && tries < 20 => tries += 1,
-            other => return other.map(|stored| stored.len()),
-        }
-    }
-}
-
 async fn joined(mut writers: JoinSet<Outcome>, what: &str) -> Outcome {
     let all = async {
         while let Some(done) = writers.join_next().await {
@@ -404,7 +393,7 @@ async fn crossing(cx: Context) -> Outcome {
                     let stored = patient(&store, &call).await.map_err(|error| {
                         Failure::from(error).in_context("an append to streams in another order")
                     })?;
-                    ensure!(stored == 3, "an append of three events returned {stored}");
+                    ensure_eq!(stored.len(), 3, "the events returned by an append of three");
                 }
                 Ok(())
             });

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most};
+use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::context::{Context, Subject, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -202,13 +202,7 @@ async fn write_many(
             .enumerate()
             .map(|(nth, batch)| always(&streams[(first + nth) % 2], batch))
             .collect();
-        let mut tries = 0;
-        let stored = loop {
-            match store.adapter.append(writes.clone()).await {
-                Err(error) if error.is_retryable() && tries < 20 => tries += 1,
-                other => break other?,
-            }
-        };
+        let stored = patient(store, &writes).await?;
         let mut rest = stored.as_slice();
         for write in &writes {
             let ids: Vec<_> = write.events.iter().map(|event| event.id).collect();

@@ -208,7 +208,8 @@ async fn refusal_burns_none(cx: Context) -> Outcome {
 
 async fn large_numbers(cx: Context) -> Outcome {
     let max = SequenceNumber::MAX.value();
-    let starts = [(1 << 31) - 3, (1 << 32) - 3, (1 << 53) - 3, (1 << 62) + 1, max - 40];
+    // The last one leaves room for numbers that are left out.
+    let starts = [(1 << 31) - 3, (1 << 32) - 3, (1 << 53) - 3, (1 << 62) + 1, max - (1 << 20)];
     for (nth, start) in starts.into_iter().enumerate() {
         let start = SequenceNumber::new(start);
         let cx = cx.nested(format!("start{nth}x"));

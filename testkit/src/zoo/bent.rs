@@ -212,6 +212,31 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    /// The whole of a read.
+    fn read(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        size: NonZeroUsize,
+        query: Query,
+        options: ReadOptions,
+    ) -> EventPages {
+        if let Err(error) = self.check_read(&query, &options) {
+            return stream::iter([Err(error)]).boxed();
+        }
+        let (shared, bend) = (Arc::clone(shared), Arc::clone(self));
+        if bend.is_live() {
+            return live(shared, bend, size, query, options);
+        }
+        let pages = async move {
+            let selected = bend.select(&shared.log(), &query, &options);
+            stream::iter(match selected {
+                Ok(events) => bend.pages(events, size.get()).into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            })
+        };
+        stream::once(pages).flatten().boxed()
+    }
+
     /// Whether each page shows the log as it is when the page is polled, instead of all as it was at first.
     fn is_live(&self) -> bool {
         false
@@ -259,22 +284,7 @@ impl<B: Bend> StorageAdapter for Bent<B> {
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        if let Err(error) = self.bend.check_read(&query, &options) {
-            return stream::iter([Err(error)]).boxed();
-        }
-        let (shared, bend, size) =
-            (Arc::clone(&self.shared), Arc::clone(&self.bend), self.page_size);
-        if bend.is_live() {
-            return live(shared, bend, size, query, options);
-        }
-        let pages = async move {
-            let selected = bend.select(&shared.log(), &query, &options);
-            stream::iter(match selected {
-                Ok(events) => bend.pages(events, size.get()).into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            })
-        };
-        stream::once(pages).flatten().boxed()
+        B::read(&self.bend, &self.shared, self.page_size, query, options)
     }
 }
 
@@ -306,4 +316,17 @@ pub(super) async fn dawdle() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Stores these events.
+pub(super) fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
+    let mut log = shared.log();
+    prepared.iter().for_each(|event| log.push(event.clone()));
+}
+
+/// Finds the streams of the events anew.
+pub(super) fn reindex(log: &mut Log) {
+    let events = std::mem::take(&mut log.events);
+    log.streams.clear();
+    events.into_iter().for_each(|event| log.push(event));
 }

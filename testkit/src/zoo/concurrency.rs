@@ -6,13 +6,8 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
 
-use super::bent::{Log, Shared, but, dawdle};
+use super::bent::{Log, Shared, but, dawdle, push_all, reindex};
 use super::numbers::Plain;
-
-fn push_all(shared: &Shared, prepared: &[StoredEvent]) {
-    let mut log = shared.log();
-    prepared.iter().for_each(|event| log.push(event.clone()));
-}
 
 bent_specimens! {
     /// Conditions are judged and positions counted before the lock is taken.
@@ -194,50 +189,6 @@ bent_specimens! {
         }
     }
 
-    /// A dropped append keeps the lock.
-    DropKeepsLock caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            while shared.counter.swap(1, Ordering::SeqCst) == 1 {
-                tokio::task::yield_now().await;
-            }
-            let prepared = self.prepare(&mut shared.log(), &writes);
-            tokio::task::yield_now().await;
-            if let Ok(prepared) = &prepared {
-                push_all(shared, prepared);
-            }
-            shared.counter.store(0, Ordering::SeqCst);
-            prepared
-        }
-    }
-
-    /// An append that is dropped half way leaves half of it stored.
-    DropStoresHalf caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            let (first, second) = prepared.split_at(prepared.len() / 2);
-            push_all(shared, first);
-            tokio::task::yield_now().await;
-            push_all(shared, second);
-            Ok(prepared)
-        }
-    }
-
-    /// An append that is dropped leaves its numbers used, though contiguity is declared.
-    DropBurnsNumbers caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            shared.log().last += prepared.len() as u64;
-            tokio::task::yield_now().await;
-            push_all(shared, &prepared);
-            Ok(prepared)
-        }
-    }
-
     /// The streams of a call are locked in the order given, so that two calls can wait for each other.
     LocksUnsorted { streams: StreamLocks } caught by ["multi.crossing"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
@@ -248,24 +199,6 @@ bent_specimens! {
                 tokio::task::yield_now().await;
             }
             Plain.append(shared, writes).await
-        }
-    }
-
-    /// An append blocks its thread for a while.
-    BlocksExecutor caught by ["rt.responsive"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            #[expect(clippy::disallowed_methods, reason = "that is the bug")]
-            std::thread::sleep(Duration::from_millis(writes.iter().map(|write| write.events.len() as u64).sum()));
-            Plain.append(shared, writes).await
-        }
-    }
-
-    /// An append copies the stream that it writes to.
-    AppendCopiesStream caught by ["res.append_scaling"] {
-        fn facts(&self, log: &Log, write: &Append) -> Facts {
-            let copied: Vec<_> = log.candidates(&write.stream.clone().into()).map(|event| (**event).clone()).collect();
-            let head = copied.last().map(|event| event.position);
-            Facts { head, ..Plain.facts(log, write) }
         }
     }
 
@@ -318,10 +251,4 @@ impl StreamLocks {
         let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(locks.entry(stream.clone()).or_default())
     }
-}
-
-fn reindex(log: &mut Log) {
-    let events = std::mem::take(&mut log.events);
-    log.streams.clear();
-    events.into_iter().for_each(|event| log.push(event));
 }

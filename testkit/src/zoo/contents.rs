@@ -1,9 +1,10 @@
 //! Events that do not come back as they were given.
 
 use annals::{
-    Append, CategoryName, Encoding, EventId, EventName, Facts, Metadata, NewEvent, Payload, Query,
-    ReadOptions, Result, Source, StoredEvent, StreamId, StreamName, Tags,
+    Append, CategoryName, Clock, Encoding, EventId, EventName, Facts, Metadata, NewEvent, Payload,
+    Query, ReadOptions, Result, Source, StoredEvent, StreamId, StreamName, SystemClock, Tags,
 };
+use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::bent::{Bend, Log};
@@ -130,6 +131,33 @@ bent_specimens! {
         }
     }
 
+    /// Names that begin with a dollar sign are the store's own.
+    NamesReserved caught by ["name.hostile"] {
+        fn check_append(&self, writes: &[Append]) -> Result<()> {
+            if writes.iter().any(|write| write.stream.name.as_str().starts_with('$')) {
+                return Err(annals::Error::invalid("the name is reserved"));
+            }
+            Plain.check_append(writes)
+        }
+    }
+
+    /// Names are escaped when they are stored, and not when they are looked for.
+    NamesEscapedTwice caught by ["name.hostile"] {
+        fn insert(&self, log: &mut Log, mut event: StoredEvent) {
+            event.stream = alias(&event.stream, |name| name.replace('\'', "''"));
+            log.push(event);
+        }
+    }
+
+    /// Characters of four bytes become question marks in names.
+    NamesOfThreeBytes caught by ["name.fuzz"] {
+        fn insert(&self, log: &mut Log, mut event: StoredEvent) {
+            let short = |letter: char| if letter.len_utf8() > 3 { '?' } else { letter };
+            event.stream = alias(&event.stream, |name| name.chars().map(short).collect());
+            log.push(event);
+        }
+    }
+
     /// Event names are stored in lower case.
     EventNamesLowered caught by ["name.events"] {
         fn insert(&self, log: &mut Log, event: StoredEvent) {
@@ -148,6 +176,45 @@ bent_specimens! {
                 Ok(value) => value.to_string(),
                 Err(_) => text.to_owned(),
             });
+        }
+    }
+
+    /// An empty text is stored as no value.
+    EmptyTextIsNull caught by ["payload.domain"] {
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            reshaped(log, event, |text| text.replace("\"\"", "null"));
+        }
+    }
+
+    /// Dots in JSON are taken for paths, and replaced.
+    DotsReplaced caught by ["payload.domain"] {
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            reshaped(log, event, |text| text.replace("\"a.b\"", "\"a\u{FF0E}b\""));
+        }
+    }
+
+    /// JSON is parsed by what goes 127 levels deep and no further.
+    DeepJsonRefused caught by ["payload.depth"] {
+        fn check_append(&self, writes: &[Append]) -> Result<()> {
+            for event in writes.iter().flat_map(|write| &write.events) {
+                if *event.payload.encoding() == Encoding::JSON {
+                    let parsed = serde_json::from_slice::<serde_json::Value>(event.payload.as_bytes());
+                    parsed.map_err(annals::Error::invalid)?;
+                }
+            }
+            Plain.check_append(writes)
+        }
+    }
+
+    /// In a batch all events get the payload of the first.
+    PayloadOfFirst caught by ["payload.random"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut prepared = Plain.prepare(log, writes)?;
+            let first = prepared.first().map(|event| event.event.payload.clone());
+            for (event, first) in prepared.iter_mut().zip(first.iter().cycle()) {
+                event.event.payload = first.clone();
+            }
+            Ok(prepared)
         }
     }
 
@@ -255,6 +322,21 @@ bent_specimens! {
         }
     }
 
+    /// Metadata is a map to texts: other values become their text.
+    MetadataAsTexts caught by ["meta.random"] {
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            changed(log, event, |event| {
+                let parsed = event.metadata.as_ref().map(|meta| serde_json::from_slice::<Map<String, Value>>(meta.as_bytes()));
+                let Some(Ok(map)) = parsed else { return };
+                let texts = map.into_iter().map(|(key, value)| match value {
+                    Value::String(text) => (key, Value::String(text)),
+                    other => (key, Value::String(other.to_string())),
+                });
+                event.metadata = Some(Metadata::from_store(Value::Object(texts.collect()).to_string()));
+            });
+        }
+    }
+
     /// Times are cut to milliseconds.
     TimesInMillis caught by ["time.precision"] {
         fn insert(&self, log: &mut Log, event: StoredEvent) {
@@ -313,6 +395,24 @@ bent_specimens! {
             for event in &mut prepared {
                 event.recorded_at = event.event.occurred_at;
             }
+            Ok(prepared)
+        }
+    }
+
+    /// The time of recording is that of reading.
+    RecordedWhenRead caught by ["time.recorded"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let mut found = Plain.select(log, query, options)?;
+            found.iter_mut().for_each(|event| event.recorded_at = SystemClock.now());
+            Ok(found)
+        }
+    }
+
+    /// The time of recording has nanoseconds.
+    RecordedInNanos caught by ["time.recorded"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut prepared = Plain.prepare(log, writes)?;
+            prepared.iter_mut().for_each(|event| event.recorded_at += Duration::nanoseconds(1));
             Ok(prepared)
         }
     }

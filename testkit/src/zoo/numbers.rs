@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use annals::{Append, Position, Result, SequenceNumber, StoredEvent, StreamId};
+use annals::{Append, Clock, Position, Result, SequenceNumber, StoredEvent, StreamId, SystemClock};
 
 use super::bent::{Bend, Log, Shared};
 
@@ -102,6 +102,14 @@ bent_specimens! {
                 event.sequence_number = number;
             }
             Ok(prepared)
+        }
+    }
+
+    /// Sequence numbers are times, in milliseconds.
+    NumberIsTime caught by ["seq.increasing"] {
+        fn number(&self, _: &Log, _: &StreamId, nth: usize, _: usize) -> SequenceNumber {
+            let millis = SystemClock.now().unix_timestamp_nanos() / 1_000_000;
+            SequenceNumber::new(u64::try_from(millis).unwrap_or_default() + nth as u64)
         }
     }
 

@@ -64,7 +64,8 @@ bent_specimens! {
             let foreign = NewEvent::new(EventName::from_static("foreign"), Payload::bytes("theirs"));
             let stream = StreamId::from_static("foreign", "foreign");
             let write = Append::new(stream, [foreign], annals::WriteCondition::Always);
-            Base.append(shared, vec![write]).await?;
+            // There may be no number left for it, which is not the caller's concern.
+            let _ = Base.append(shared, vec![write]).await;
             Ok(stored)
         }
     }
@@ -157,7 +158,8 @@ bent_specimens! {
     /// Has numbers far from 1 from the beginning.
     FarNumbers caught by [] {
         fn number(&self, log: &Log, _: &StreamId, _: usize, nth: usize) -> SequenceNumber {
-            SequenceNumber::new(log.last.max(1 << 40) + 1 + nth as u64)
+            let last = if log.last == 0 { 1 << 40 } else { log.last };
+            SequenceNumber::new(last + 1 + nth as u64)
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals::{Append, Capabilities, Error, Result, StoredEvent};
 
-use super::bent::{Log, Shared, dawdle};
+use super::bent::{Log, Shared, dawdle, reindex};
 use super::numbers::Plain;
 
 /// A prepared call, event by event in the order of its writes.
@@ -188,6 +188,36 @@ bent_specimens! {
         }
     }
 
+    /// Ids are compared by their first half only.
+    DuplicateByHalf caught by ["idem.distinct"] {
+        fn duplicates(&self, log: &Log, writes: &[Append]) -> Result<()> {
+            let half = |id: &annals::EventId| id.as_uuid().as_u64_pair().0;
+            let mut ids = writes.iter().flat_map(|write| &write.events).map(|event| event.id);
+            let known = ids.find(|id| log.ids.iter().any(|known| half(known) == half(id)));
+            known.map_or(Ok(()), |id| Err(Error::DuplicateEvent(id)))
+        }
+    }
+
+    /// An event that says the same as the last one of its stream is taken for a repeat, and left out.
+    DuplicateByContent caught by ["idem.distinct"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut prepared = Plain.prepare(log, writes)?;
+            prepared.retain(|event| {
+                log.last_of(&event.stream).is_none_or(|last| last.event.clone().with_id(event.event.id) != event.event)
+            });
+            Ok(prepared)
+        }
+    }
+
+    /// The key of events lacks the category: a stream of the same name elsewhere is overwritten.
+    KeyLacksCategory caught by ["append.other_streams_untouched"] {
+        fn insert(&self, log: &mut Log, event: StoredEvent) {
+            log.events.retain(|old| old.stream.name != event.stream.name || old.position != event.position);
+            reindex(log);
+            log.push(event);
+        }
+    }
+
     /// The condition of an append without events is not judged.
     GuardNotJudged caught by ["append.guard"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
@@ -327,6 +357,36 @@ bent_specimens! {
                 prepared.pop();
             }
             Ok(prepared.concat())
+        }
+    }
+
+    /// A guard is not judged when another write of the call has events.
+    MultiGuardNotJudged caught by ["multi.guards"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let full: Vec<_> = writes.iter().filter(|write| !write.events.is_empty()).cloned().collect();
+            Plain.prepare(log, if full.is_empty() { writes } else { &full })
+        }
+    }
+
+    /// A call over several categories is refused, as by a store with a partition for each.
+    MultiOneCategory caught by ["multi.categories"] {
+        fn check_append(&self, writes: &[Append]) -> Result<()> {
+            if writes.iter().any(|write| write.stream.category != writes[0].stream.category) {
+                return Err(Error::invalid("the streams are in different partitions"));
+            }
+            Plain.check_append(writes)
+        }
+    }
+
+    /// The heads of the streams of a call are kept by name, so that of equal names the last one counts.
+    MultiHeadsByName caught by ["multi.categories"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            for write in writes {
+                let named = writes.iter().rfind(|other| other.stream.name == write.stream.name);
+                let stream = named.unwrap_or(write).stream.clone();
+                self.judge(log, &Append { stream, ..write.clone() })?;
+            }
+            Plain.prepare(log, writes)
         }
     }
 

@@ -1,0 +1,108 @@
+//! The conformance suite over SQLite files.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::{BoxError, SequenceNumber};
+use annals_sqlite::{SqliteAdapter, SqliteOptions};
+use annals_testkit::{Disturbance, Harness, Hook, Opened, Variant, async_trait, scratch};
+use rusqlite::Connection;
+
+/// A file for each namespace.
+struct Files;
+
+impl Files {
+    async fn open_with(namespace: &str, options: SqliteOptions) -> Opened {
+        Ok(Arc::new(options.open(path(namespace)?).await?))
+    }
+}
+
+fn path(namespace: &str) -> std::io::Result<PathBuf> {
+    // As the system tells it of open files.
+    Ok(scratch()?.canonicalize()?.join(format!("{namespace}.db")))
+}
+
+fn options() -> SqliteOptions {
+    SqliteOptions::new().with_lock_timeout(Duration::from_secs(3))
+}
+
+/// Leaves a fresh file whose only event, of nobody's namespace, has this number.
+async fn seed(path: &Path, last: SequenceNumber) -> Result<(), BoxError> {
+    SqliteAdapter::open(path).await?.close().await;
+    if last > SequenceNumber::START {
+        Connection::open(path)?.execute_batch(&format!(
+            "BEGIN;
+             INSERT INTO names VALUES (1, 'seed');
+             INSERT INTO streams VALUES ({last}, 1, 'seed');
+             INSERT INTO events VALUES ({last}, {last}, 0, 1, 1, 1, zeroblob(16), 0, 0, NULL, NULL, x'');
+             COMMIT",
+        ))?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Harness for Files {
+    async fn open(&self, namespace: &str) -> Opened {
+        Self::open_with(namespace, options()).await
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[
+            Hook::PageSize,
+            Hook::StartAfter,
+            Hook::PoolOfOne,
+            Hook::Disturb(Disturbance::HoldLock),
+            #[cfg(target_os = "linux")]
+            Hook::Usage,
+        ]
+    }
+
+    async fn open_as(&self, namespace: &str, variant: Variant) -> Opened {
+        let options = options();
+        let options = match variant {
+            Variant::PageSize(events) => options.with_page_size(events),
+            Variant::PoolOfOne => options.with_readers(std::num::NonZeroUsize::MIN),
+            Variant::StartAfter(last) => {
+                seed(&path(namespace)?, last).await?;
+                options
+            }
+            other => return Err(format!("no {other:?} of a file").into()),
+        };
+        Self::open_with(namespace, options).await
+    }
+
+    async fn disturb(
+        &self,
+        namespace: &str,
+        disturbance: Disturbance,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        if disturbance != Disturbance::HoldLock {
+            return Err(format!("no {disturbance:?} of a file").into());
+        }
+        let other = Connection::open(path(namespace)?)?;
+        other.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Box::new(other))
+    }
+
+    /// How often this process has the file, or one beside it, open.
+    async fn usage(&self, namespace: &str) -> Result<BTreeMap<String, u64>, BoxError> {
+        let path = path(namespace)?;
+        let path = path.to_str().ok_or("a path that is no text")?;
+        let mut open = 0;
+        for descriptor in std::fs::read_dir("/proc/self/fd")? {
+            // The one that lists the others is gone by now.
+            let target = std::fs::read_link(descriptor?.path()).unwrap_or_default();
+            open += u64::from(target.to_string_lossy().starts_with(path));
+        }
+        Ok(BTreeMap::from([("open files".to_owned(), open)]))
+    }
+}
+
+fn main() -> ExitCode {
+    annals_testkit::main("annals-sqlite", Files)
+}

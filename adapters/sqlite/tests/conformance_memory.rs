@@ -1,0 +1,35 @@
+//! The conformance suite over SQLite in memory: one store for all checks at once.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use annals_sqlite::SqliteAdapter;
+use annals_testkit::{Harness, Hook, Opened, Variant, async_trait};
+use tokio::sync::OnceCell;
+
+#[derive(Default)]
+struct Memory(OnceCell<SqliteAdapter>);
+
+#[async_trait]
+impl Harness for Memory {
+    async fn open(&self, _namespace: &str) -> Opened {
+        let adapter = self.0.get_or_try_init(SqliteAdapter::open_in_memory).await?;
+        Ok(Arc::new(adapter.clone()))
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::PoolOfOne]
+    }
+
+    async fn open_as(&self, namespace: &str, variant: Variant) -> Opened {
+        match variant {
+            // It never has another connection.
+            Variant::PoolOfOne => self.open(namespace).await,
+            other => Err(format!("no {other:?} in memory").into()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    annals_testkit::main("annals-sqlite in memory", Memory::default())
+}

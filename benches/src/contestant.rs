@@ -1,0 +1,135 @@
+//! Who takes part, and what each is asked to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::BoxError;
+use async_trait::async_trait;
+
+use crate::measure::Measure;
+
+/// Who a row of figures is about.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The name, as `annals-memory` or `limit-rusqlite`.
+    pub peer: &'static str,
+    /// Its version, or that of the driver.
+    pub version: String,
+    /// Where the events are kept.
+    pub backend: &'static str,
+    /// What it promises, or leaves out.
+    pub promises: &'static str,
+}
+
+impl About {
+    /// Whether it is bare code rather than an event store.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.peer.starts_with("limit-")
+    }
+}
+
+/// One that takes part.
+#[async_trait]
+pub trait Contestant: Send + Sync {
+    /// Who it is.
+    fn about(&self) -> About;
+
+    /// A new, empty store for so many clients at once.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn open(&self, clients: usize) -> Result<Arc<dyn Store>, BoxError>;
+}
+
+/// Why there is no figure.
+#[derive(Debug)]
+pub enum Missing {
+    /// It has no such operation.
+    NotOffered,
+    /// It failed.
+    Failed(BoxError),
+}
+
+impl<E: Into<BoxError>> From<E> for Missing {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// How an append ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It was stored.
+    Stored,
+    /// The stream's last position is another one, which the refusal told or not.
+    Refused(Option<u64>),
+}
+
+/// What a load of appends consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// How many clients append at once.
+    pub writers: usize,
+    /// How many events each append has.
+    pub events: usize,
+    /// Whether all writers share one stream.
+    pub contended: bool,
+    /// Sets this repetition's streams apart from others'.
+    pub repetition: usize,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// A store, or bare code in its place. What it does not offer it leaves as it is here.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Appends `events` events to `stream` if the position of its last event is `last`; `None` for no event.
+    async fn append(
+        &self,
+        _stream: &str,
+        _last: Option<u64>,
+        _events: usize,
+    ) -> Result<Appended, Missing> {
+        Err(Missing::NotOffered)
+    }
+
+    /// Does the whole load in a way of its own, where single calls would add what the limit does not need.
+    async fn bare_load(&self, _load: Load) -> Option<Result<Measure, Missing>> {
+        None
+    }
+
+    /// Reads all events in order, and counts them.
+    async fn scan(&self) -> Result<u64, Missing> {
+        Err(Missing::NotOffered)
+    }
+
+    /// Reads one stream, and counts its events.
+    async fn read(&self, _stream: &str) -> Result<u64, Missing> {
+        Err(Missing::NotOffered)
+    }
+
+    /// Folds all events, which lie in memory, and counts them.
+    async fn fold(&self) -> Result<u64, Missing> {
+        Err(Missing::NotOffered)
+    }
+
+    /// The streams `0`, `1`, … up to `streams`, of `events` events each. A limit may take them from elsewhere.
+    async fn fill(&self, streams: usize, events: usize) -> Result<(), Missing> {
+        for stream in 0..streams {
+            let stream = stream.to_string();
+            let mut last = None;
+            let mut left = events;
+            while left > 0 {
+                let now = left.min(1_000);
+                self.append(&stream, last, now).await?;
+                left -= now;
+                last = Some((events - left - 1) as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what it holds.
+    async fn close(&self) {}
+}

@@ -1,0 +1,9 @@
+//! Bare code that does only what cannot be avoided.
+
+mod disk;
+mod memory;
+mod sqlite;
+
+pub use disk::Fsync;
+pub use memory::Memcpy;
+pub use sqlite::Rusqlite;

@@ -1,0 +1,70 @@
+//! The machine, and how much memory this process takes.
+
+use serde::Serialize;
+use sysinfo::System;
+
+/// Where figures were measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// How many threads it runs at once.
+    pub cores: usize,
+    /// In bytes.
+    pub memory: u64,
+    /// The operating system and its version.
+    pub system: String,
+    /// When, in UTC.
+    pub date: String,
+    /// The command line.
+    pub command: String,
+}
+
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn look() -> Self {
+        let system = System::new_all();
+        let processor =
+            system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
+        let now = time::OffsetDateTime::now_utc();
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        Self {
+            processor,
+            cores: system.cpus().len(),
+            memory: system.total_memory(),
+            system: System::long_os_version().unwrap_or_default(),
+            date: format!("{} {:02}:{:02} UTC", now.date(), now.hour(), now.minute()),
+            command: format!("annals-benches {}", arguments.join(" ")),
+        }
+    }
+}
+
+/// Watches the greatest memory use of this process. Only Linux tells it.
+#[derive(Debug)]
+pub struct Peak {
+    before: Option<u64>,
+}
+
+impl Peak {
+    /// From now on.
+    #[must_use]
+    pub fn start() -> Self {
+        // 5 sets the kernel's own record of the peak back to the present use.
+        let reset = std::fs::write("/proc/self/clear_refs", "5").ok();
+        Self { before: reset.and_then(|()| field("VmRSS:")) }
+    }
+
+    /// By how many bytes it grew at most.
+    #[must_use]
+    pub fn growth(&self) -> Option<u64> {
+        Some(field("VmHWM:")?.saturating_sub(self.before?))
+    }
+}
+
+fn field(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1_024)
+}

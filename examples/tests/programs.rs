@@ -1,0 +1,90 @@
+//! The programs themselves, run as a user runs them, and what they leave behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// The example `name`: cargo puts it beside the tests, in a folder of its own.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let folder = test.ancestors().nth(2).expect("a folder").join("examples");
+    folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).current_dir(folder).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=Ann Lee", "-c", "user.email=ann@example.com"])
+        .args(["-c", "commit.gpgsign=false"])
+        .args(arguments)
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "git {arguments:?}: {}", text(&output.stderr));
+}
+
+#[test]
+fn a_second_process_appends_only_what_is_new() {
+    let folder = TempDir::new().expect("a folder");
+    git(folder.path(), &["init", "--initial-branch=main", "work"]);
+    let work = folder.path().join("work");
+    let change = |content: &str| {
+        std::fs::write(work.join("a.txt"), content).expect("a file");
+        git(&work, &["add", "--all"]);
+        git(&work, &["commit", "--message", "a change"]);
+    };
+    for content in ["1\n", "2\n", "3\n"] {
+        change(content);
+    }
+    let import = || {
+        let output =
+            run(&program("git_history"), folder.path(), &["work", "--store", "log.db", "--json"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (text(&output.stderr), text(&output.stdout))
+    };
+    let (first, activity) = import();
+    let summary = "store log.db: 3 commits imported as 6 events, 0 known before\n";
+    assert_eq!(first, summary);
+    let file = std::fs::read(folder.path().join("log.db")).expect("the store");
+    assert!(!folder.path().join("log.db-wal").exists(), "the store was closed");
+
+    let (second, again) = import();
+    assert_eq!(second, "store log.db: 0 commits imported as 0 events, 3 known before\n");
+    assert_eq!(again, activity);
+    let same = std::fs::read(folder.path().join("log.db")).expect("the store") == file;
+    assert!(same, "a run that finds nothing new leaves the file as it was");
+
+    change("4\n");
+    let (third, more) = import();
+    assert_eq!(third, "store log.db: 1 commits imported as 2 events, 3 known before\n");
+    assert_ne!(more, activity);
+}
+
+#[test]
+fn the_quickstart_can_be_repeated() {
+    // A copy, so that the file beside it is this test's.
+    let folder = TempDir::new().expect("a folder");
+    let copy = folder.path().join("quickstart").with_extension(std::env::consts::EXE_EXTENSION);
+    std::fs::copy(program("quickstart"), &copy).expect("a copy of the program");
+    for _ in 0..2 {
+        let output = run(&copy, folder.path(), &[]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).ends_with("store: quickstart.db\n"));
+        assert!(folder.path().join("quickstart.db").exists());
+    }
+    // A store that is named is the user's: nothing in it is removed.
+    let output = run(&copy, folder.path(), &["--store", "quickstart.db"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("the story begins with an empty stream"));
+    let output = run(&copy, folder.path(), &["--store", "memory"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
