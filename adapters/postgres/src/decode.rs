@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::Outcome;
-use crate::session::{Session, Value, if_any};
+use crate::session::{Session, Value, if_any, values};
 use crate::store::Store;
 use crate::values::Micros;
 
@@ -22,30 +22,48 @@ pub(crate) async fn events(
     store: &Store,
     session: Session<'_>,
     dictionary: &mut Dictionary,
-    select: &Select,
+    sql: &str,
+    values: Vec<Value<'_>>,
 ) -> Outcome<(Vec<StoredEvent>, bool)> {
-    let rows = session.rows(select).await?;
+    let (rows, cut) = raw_events(session, sql, values).await?;
+    Ok((decode(store, session, dictionary, rows).await?, cut))
+}
+
+/// The same before numbers are names.
+pub(crate) async fn raw_events(
+    session: Session<'_>,
+    sql: &str,
+    values: Vec<Value<'_>>,
+) -> Outcome<(Vec<RawEvent>, bool)> {
+    let rows = session.rows(sql, values).await?;
     pin_mut!(rows);
     let mut read = Vec::new();
     let mut bytes = 0;
-    let mut cut = false;
     while let Some(row) = rows.next().await {
         let row = row?;
         bytes += row.raw_size_bytes();
         read.push(raw_event(&row)?);
         if bytes >= PAGE_BYTES {
-            cut = true;
-            break;
+            return Ok((read, true));
         }
     }
-    let mut names = PageNames::look_up(store, session, dictionary, &read).await?;
-    let events = read.into_iter().map(|raw| raw.decode(&mut names)).collect::<Result<_>>()?;
-    Ok((events, cut))
+    Ok((read, false))
+}
+
+/// Puts names in the place of numbers.
+pub(crate) async fn decode(
+    store: &Store,
+    session: Session<'_>,
+    dictionary: &mut Dictionary,
+    rows: Vec<RawEvent>,
+) -> Outcome<Vec<StoredEvent>> {
+    let mut names = PageNames::look_up(store, session, dictionary, &rows).await?;
+    Ok(rows.into_iter().map(|row| row.decode(&mut names)).collect::<Result<_>>()?)
 }
 
 /// The numbers of a statement.
 pub(crate) async fn numbers(session: Session<'_>, select: &Select) -> Outcome<Vec<i64>> {
-    let rows = session.rows(select).await?;
+    let rows = session.rows(&select.sql, values(select)).await?;
     pin_mut!(rows);
     let mut numbers = Vec::new();
     while let Some(row) = rows.next().await {

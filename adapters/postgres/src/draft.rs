@@ -107,8 +107,16 @@ impl Part<'_> {
         self.names.is_empty() && self.stream_ids.is_empty() && self.tag_ids.is_empty()
     }
 
+    /// Whether it is one event and nothing else.
+    pub(crate) fn is_one(&self) -> bool {
+        self.is_plain() && self.payloads.len() == 1
+    }
+
     /// The values of the statement that inserts it, behind `lock`.
     pub(crate) fn values<'s>(&'s self, lock: &'s i64) -> Vec<Value<'s>> {
+        if self.is_one() {
+            return self.values_of_one(lock);
+        }
         let mut values: Vec<Value<'s>> = Vec::with_capacity(20);
         values.push((lock, Type::INT8));
         values.extend(self.ids.iter().map(|ids| -> Value<'s> { (ids, Type::INT8_ARRAY) }));
@@ -127,6 +135,19 @@ impl Part<'_> {
             values.push((&self.tag_ids, Type::INT8_ARRAY));
             values.push((&self.tag_numbers, Type::INT8_ARRAY));
         }
+        values
+    }
+
+    fn values_of_one<'s>(&'s self, lock: &'s i64) -> Vec<Value<'s>> {
+        let mut values: Vec<Value<'s>> = Vec::with_capacity(13);
+        values.push((lock, Type::INT8));
+        values.extend(self.ids.iter().flatten().map(|id| -> Value<'s> { (id, Type::INT8) }));
+        values.extend(self.event_ids.iter().map(|id| -> Value<'s> { (id, Type::UUID) }));
+        let times = self.occurred_at.iter().chain(&self.recorded_at);
+        values.extend(times.map(|time| -> Value<'s> { (time, Type::TIMESTAMPTZ) }));
+        values.extend(self.tags.iter().map(|tags| -> Value<'s> { (tags, Type::TEXT) }));
+        values.extend(self.metadata.iter().map(|bytes| -> Value<'s> { (bytes, Type::BYTEA) }));
+        values.extend(self.payloads.iter().map(|bytes| -> Value<'s> { (bytes, Type::BYTEA) }));
         values
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::decode::{events, numbers};
 use crate::error::{Failure, Outcome};
-use crate::session::{Session, Value, if_any};
+use crate::session::{Session, Value, if_any, values};
 use crate::store::Store;
 
 /// One append to be judged.
@@ -337,7 +337,7 @@ async fn last_event(
     let item = Item { scope: Scope::Stream(head.stream_id), names: None, tags: Vec::new() };
     let bounds = Bounds { after: 0, until: i64::MAX, limit: 1, direction: Direction::Backward };
     let select = select(&item, Want::Events, &bounds, &store.tables.dialect());
-    let (events, _) = events(store, session, dictionary, &select).await?;
+    let (events, _) = events(store, session, dictionary, &select.sql, values(&select)).await?;
     Ok(events.into_iter().next())
 }
 

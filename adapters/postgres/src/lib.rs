@@ -131,7 +131,7 @@ impl PostgresAdapter {
         };
         engine.enter(check).await?;
         let (queue, intake) = queue(store.options.queue_bound.get());
-        let writer = Writer::new(Arc::clone(&store), writing.clone());
+        let writer = Writer::new(Arc::clone(&store), writing.clone(), owns_pools);
         if owns_pools {
             on_thread(writer, intake)?;
         } else {

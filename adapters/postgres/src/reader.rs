@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals::{Direction, StoredEvent, StreamId};
+use annals::{Direction, QueryItem, StoredEvent, StreamId};
 use annals_sql::{
-    Bounds, Cache, Dictionary, Item, NameIds, Page, PageSource, Scan, Want, resolve, select,
+    Bounds, Cache, Dictionary, Item, NameIds, Page, PageSource, Scan, Scope, Want, resolve, select,
 };
 use deadpool_postgres::{Object, Pool};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
+use tokio_postgres::types::Type;
 
 use crate::connect::get;
-use crate::decode::{events, numbers};
+use crate::decode::{decode, events, numbers, raw_events};
 use crate::error::{Failure, Outcome};
 use crate::facts::{Facts, Head, unsigned};
 use crate::runtime::Engine;
-use crate::session::Session;
+use crate::session::{Session, Value, values};
 use crate::store::Store;
 
 /// How often a page is asked for again after its connection was lost.
@@ -91,7 +92,10 @@ impl Reader {
         let session = Session::new(client, self.store.options.prepares());
         let begins = scan.items().is_none();
         if begins {
-            self.begin(session, scan).await?;
+            if let Some(stream) = self.unknown_stream(scan) {
+                return self.begin_stream(session, scan, dictionary, &stream).await;
+            }
+            self.begin(session, scan, dictionary).await?;
         }
         let bounds = scan.bounds();
         let dialect = self.store.tables.dialect();
@@ -99,12 +103,12 @@ impl Reader {
             [] => (Vec::new(), false),
             [item] => {
                 let select = select(item, Want::Events, &bounds, &dialect);
-                events(&self.store, session, dictionary, &select).await?
+                events(&self.store, session, dictionary, &select.sql, values(&select)).await?
             }
             items => {
                 let merged = self.merge(session, items, &bounds).await?;
                 let select = self.store.sql.by_numbers(merged, bounds.direction);
-                events(&self.store, session, dictionary, &select).await?
+                events(&self.store, session, dictionary, &select.sql, values(&select)).await?
             }
         };
         scan.advance(&page, cut);
@@ -115,9 +119,61 @@ impl Reader {
         Ok(page)
     }
 
+    /// The stream that a read asks for from one of its ends and without restriction, if its number is not known.
+    fn unknown_stream(&self, scan: &Scan) -> Option<StreamId> {
+        let bounds = scan.bounds();
+        match scan.query().items() {
+            [QueryItem { source: annals::Source::Stream(stream), names, tags }]
+                if names.is_empty()
+                    && tags.is_empty()
+                    && bounds.after <= 0
+                    && bounds.until == i64::MAX =>
+            {
+                let known = lock(&self.directory).streams.get(stream).is_some();
+                (!known).then(|| stream.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// The first page of a stream by its name: one round trip, where its number would take another.
+    async fn begin_stream(
+        &self,
+        session: Session<'_>,
+        scan: &mut Scan,
+        dictionary: &mut Dictionary,
+        stream: &StreamId,
+    ) -> Outcome<Vec<StoredEvent>> {
+        let Bounds { limit, direction, .. } = scan.bounds();
+        let (category, name) = (stream.category.as_str(), stream.name.as_str());
+        let values: Vec<Value<'_>> =
+            vec![(&category, Type::TEXT), (&name, Type::TEXT), (&limit, Type::INT8)];
+        let sql = self.store.sql.of_stream(direction);
+        let (rows, cut) = raw_events(session, sql, values).await?;
+        let Some(first) = rows.first() else {
+            scan.set_items(Vec::new());
+            return Ok(Vec::new());
+        };
+        let id = first.stream_id;
+        dictionary.remember_stream(id, stream);
+        lock(&self.directory).streams.put(stream.clone(), id);
+        let page = decode(&self.store, session, dictionary, rows).await?;
+        scan.set_items(vec![Item { scope: Scope::Stream(id), names: None, tags: Vec::new() }]);
+        scan.advance(&page, cut);
+        if !scan.is_done() {
+            scan.fix_head(self.last(session).await?);
+        }
+        Ok(page)
+    }
+
     /// Finds the numbers of what is to be read. Where statements of several moments make a page, or a name may be
     /// made between two of them, the head is fixed before.
-    async fn begin(&self, session: Session<'_>, scan: &mut Scan) -> Outcome<()> {
+    async fn begin(
+        &self,
+        session: Session<'_>,
+        scan: &mut Scan,
+        dictionary: &mut Dictionary,
+    ) -> Outcome<()> {
         let query = scan.query();
         let mut facts = Facts::default();
         facts.list_query(&query);
@@ -126,6 +182,11 @@ impl Reader {
             lock(&self.directory).learn(&facts);
             let (head, _) = facts.head.unwrap_or_default();
             scan.fix_head(head);
+        }
+        for (stream, head) in &facts.streams {
+            if let Some(head) = head {
+                dictionary.remember_stream(head.stream_id, stream);
+            }
         }
         scan.set_items(resolve(&query, &mut facts)?);
         Ok(())

@@ -50,13 +50,12 @@ impl<'a> Session<'a> {
     }
 
     /// The rows of a statement, one by one; the server waits while nobody asks for more.
-    pub(crate) async fn rows(&self, select: &Select) -> Outcome<RowStream> {
-        let values: Vec<Value<'_>> = select.parameters.iter().map(value).collect();
+    pub(crate) async fn rows(&self, sql: &str, values: Vec<Value<'_>>) -> Outcome<RowStream> {
         let Some(prepared) = self.prepared else {
-            return Ok(self.client.query_typed_raw(&select.sql, values).await?);
+            return Ok(self.client.query_typed_raw(sql, values).await?);
         };
         let types: Vec<_> = values.iter().map(|(_, ty)| ty.clone()).collect();
-        let statement = prepared.prepare_typed(self.client, &select.sql, &types).await?;
+        let statement = prepared.prepare_typed(self.client, sql, &types).await?;
         let values = values.iter().map(|(value, _)| *value);
         Ok(self.client.query_raw(&statement, values).await?)
     }
@@ -65,6 +64,11 @@ impl<'a> Session<'a> {
     pub(crate) async fn execute(&self, sql: &str) -> Outcome<()> {
         Ok(self.client.batch_execute(sql).await?)
     }
+}
+
+/// The values of a statement.
+pub(crate) fn values(select: &Select) -> Vec<Value<'_>> {
+    select.parameters.iter().map(value).collect()
 }
 
 fn value(parameter: &Parameter) -> Value<'_> {

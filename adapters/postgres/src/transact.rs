@@ -256,7 +256,11 @@ fn unsure(plan: &Plan<'_>, works: &[Work<'_>]) -> Vec<Uuid> {
 }
 
 fn statement<'s>(store: &'s Store, part: &Part<'_>) -> &'s str {
-    if part.is_plain() { &store.sql.insert } else { &store.sql.insert_all }
+    match part {
+        part if part.is_one() => &store.sql.insert_one,
+        part if part.is_plain() => &store.sql.insert,
+        _ => &store.sql.insert_all,
+    }
 }
 
 /// So that the insert is sent at its first poll, before what follows it.

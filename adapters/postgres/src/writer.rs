@@ -35,6 +35,8 @@ pub(crate) struct Writer {
     backends: Backends,
     /// Others append to the same log at this time.
     contended: bool,
+    /// Nothing but its connection shares its thread.
+    has_thread: bool,
 }
 
 /// Why the appends of a transaction were not made, or are not known to be.
@@ -54,9 +56,9 @@ enum Trouble {
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<Store>, pool: Pool) -> Self {
+    pub(crate) fn new(store: Arc<Store>, pool: Pool, has_thread: bool) -> Self {
         let known = Known::new(store.options.cache_bound);
-        Self { store, pool, known, backends: Backends::default(), contended: false }
+        Self { store, pool, known, backends: Backends::default(), contended: false, has_thread }
     }
 
     /// Works until all callers are gone, or one asked it to stop.
@@ -71,7 +73,11 @@ impl Writer {
                     Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
+            let answered = jobs.len();
             self.settle(jobs, &mut intake).await;
+            if self.has_thread {
+                intake.let_return(answered);
+            }
             if !stops.is_empty() {
                 // The connections of the writer are closed before whoever asked is told.
                 drop(self);
