@@ -132,7 +132,7 @@ pub(crate) async fn once<T>(
     work: impl AsyncFnOnce(Session<'_>, &Store) -> Outcome<T>,
 ) -> Result<T> {
     let engine = Engine::own(1)?;
-    let store = Store::new(options.clone())?;
+    let store = Store::new(options.clone(), options.prepares())?;
     let pool = pool(options, 1)?;
     let done = engine.enter(async {
         let client = get(&pool).await?;

@@ -124,7 +124,8 @@ impl PostgresAdapter {
             Some(pool) => (pool.clone(), pool),
             None => connect::pools(&options)?,
         };
-        let store = Arc::new(Store::new(options)?);
+        let owns_sessions = owns_pools && options.prepares();
+        let store = Arc::new(Store::new(options, owns_sessions)?);
         let check = async {
             let client = connect::get(&reading).await?;
             schema::check(Session::new(&client, store.options.prepares()), &store).await

@@ -43,12 +43,15 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn new(tables: &Tables, lock_timeout: Duration, order: Order) -> Self {
+    /// `lock_timeout`: to be set in every transaction, where sessions are not the adapter's own.
+    pub(crate) fn new(tables: &Tables, lock_timeout: Option<Duration>, order: Order) -> Self {
         let fill = |sql: &str| tables.fill(sql);
-        // In every transaction, not in the session: a pooler may give each one another session.
-        let wait = format!("set_config('lock_timeout', '{}', true)", lock_timeout.as_millis());
+        let wait = match lock_timeout {
+            Some(limit) => format!("set_config('lock_timeout', '{}', true), ", limit.as_millis()),
+            None => String::new(),
+        };
         let held = match order {
-            Order::Log => format!("{wait}, pg_advisory_xact_lock($1)"),
+            Order::Log => format!("{wait}pg_advisory_xact_lock($1)"),
             // The locks of the weaker orders are taken before.
             _ => "$1::bigint".to_owned(),
         };
@@ -108,7 +111,7 @@ impl Statements {
             ids: fill("SELECT id FROM {events} WHERE id = ANY($1)"),
             number_of_id: fill("SELECT sequence_number FROM {events} WHERE id = $1"),
             lock: format!(
-                "SELECT {wait}, pg_advisory_xact_lock(u.key) \
+                "SELECT {wait}pg_advisory_xact_lock(u.key) \
                  FROM unnest($1::bigint[]) WITH ORDINALITY u (key, nth)"
             ),
             numbers: fill("SELECT nextval({numbers_text}) FROM generate_series(1, $1::bigint)"),

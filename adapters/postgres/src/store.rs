@@ -15,9 +15,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(options: PostgresOptions) -> annals::Result<Self> {
+    /// `owns_sessions`: settings hold for all transactions of a connection.
+    pub(crate) fn new(options: PostgresOptions, owns_sessions: bool) -> annals::Result<Self> {
         let tables = Tables::new(&options.schema, &options.table)?;
-        let sql = Statements::new(&tables, options.lock_timeout, options.order);
+        let sql = Statements::new(
+            &tables,
+            (!owns_sessions).then_some(options.lock_timeout),
+            options.order,
+        );
         Ok(Self { tables, sql, options })
     }
 

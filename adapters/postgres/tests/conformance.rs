@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use annals::{Append, BoxError, NewEvent, SequenceNumber, StreamId, WriteCondition};
+use annals::{Append, BoxError, NewEvent, Order, SequenceNumber, StreamId, WriteCondition};
 use annals_postgres::tokio_postgres::config::Host;
 use annals_postgres::tokio_postgres::{Client, Config};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
@@ -19,9 +19,12 @@ use annals_testkit::{
 
 use common::{admin, options};
 
-/// Servers of their own for namespaces whose check kills them.
-#[derive(Default)]
+/// The order of the log, or of each `category` or `stream` as this variable says.
+const ORDER: &str = "ANNALS_POSTGRES_ORDER";
+
 struct Postgres {
+    order: Order,
+    /// Servers of their own for namespaces whose check kills them.
     own: Mutex<HashMap<String, Arc<PostgresServer>>>,
 }
 
@@ -53,7 +56,7 @@ impl Postgres {
     }
 
     async fn options(&self, namespace: &str) -> Result<PostgresOptions, BoxError> {
-        options(&self.url(namespace).await?, namespace)
+        Ok(options(&self.url(namespace).await?, namespace)?.with_order(self.order))
     }
 }
 
@@ -83,7 +86,9 @@ impl Harness for Postgres {
         let options = match variant {
             Variant::PageSize(events) => options.with_page_size(events),
             Variant::PoolOfOne => options.with_pool_size(std::num::NonZeroUsize::MIN),
-            Variant::Via(addr) => impatient(&self.url(namespace).await?, namespace, addr)?,
+            Variant::Via(addr) => {
+                impatient(&self.url(namespace).await?, namespace, addr)?.with_order(self.order)
+            }
             Variant::StartAfter(last) => {
                 options.migrate().await?;
                 start_after(&self.url(namespace).await?, namespace, last).await?;
@@ -93,7 +98,7 @@ impl Harness for Postgres {
                 let server = Arc::new(blocking(PostgresServer::start).await?);
                 let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
                 own.insert(namespace.to_owned(), Arc::clone(&server));
-                common::options(&server.url(), namespace)?
+                common::options(&server.url(), namespace)?.with_order(self.order)
             }
             other => return Err(format!("no {other:?} on PostgreSQL").into()),
         };
@@ -297,5 +302,11 @@ impl Gate for CommitGate {
 }
 
 fn main() -> ExitCode {
-    annals_testkit::main("annals-postgres", Postgres::default())
+    let order = match std::env::var(ORDER).as_deref() {
+        Ok("category") => Order::Category,
+        Ok("stream") => Order::Stream,
+        Ok("log") | Err(_) => Order::Log,
+        Ok(other) => panic!("{ORDER} is log, category or stream, not {other}"),
+    };
+    annals_testkit::main("annals-postgres", Postgres { order, own: Mutex::default() })
 }
