@@ -1,7 +1,8 @@
 //! The programs themselves, run as a user runs them, and what they leave behind.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -67,6 +68,60 @@ fn a_second_process_appends_only_what_is_new() {
     let (third, more) = import();
     assert_eq!(third, "store log.db: 1 commits imported as 2 events, 3 known before\n");
     assert_ne!(more, activity);
+}
+
+/// A repository of `count` commits, each of a file of its own, made in one go.
+fn history(folder: &Path, count: usize) {
+    git(folder, &["init", "--bare", "--initial-branch=main", "work"]);
+    let mut import = Command::new("git")
+        .arg("-C")
+        .arg(folder.join("work"))
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    let mut input = import.stdin.take().expect("a pipe");
+    for nth in 0..count {
+        let commit = format!(
+            "commit refs/heads/main\ncommitter Ann Lee <ann@example.com> {} +0000\ndata 1\nc\n\
+             M 100644 inline {nth}.txt\ndata 1\nx\n",
+            1_700_000_000 + nth
+        );
+        input.write_all(commit.as_bytes()).expect("a commit");
+    }
+    drop(input);
+    assert!(import.wait().expect("git ends").success());
+}
+
+#[test]
+fn a_run_that_was_killed_is_resumed() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 300);
+    let arguments = ["work", "--store", "log.db", "--json"];
+    let mut first = Command::new(program("git_history"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    // Until it is at work: the log that commits are written to first has some.
+    let written = || std::fs::metadata(folder.path().join("log.db-wal")).map_or(0, |log| log.len());
+    while written() < 400_000 && first.try_wait().expect("a child").is_none() {
+        std::thread::yield_now();
+    }
+    first.kill().expect("a child");
+    first.wait().expect("a child");
+
+    let output = run(&program("git_history"), folder.path(), &arguments);
+    let told = text(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let numbers: Vec<u64> = told.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [imported, events, known] = numbers[..] else { panic!("{told}") };
+    assert_eq!((imported + known, events), (300, imported * 2));
+    assert!(known > 0, "nothing was kept: {told}");
+    let activity: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(activity["authors"]["Ann Lee"]["commits"], 300);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod decisions;
 mod dropped;
 mod drops;
 mod durability;
+mod gated;
 mod history;
 mod judged;
 mod ledger;
@@ -23,16 +24,20 @@ mod multi;
 mod name;
 mod never_skips;
 mod page;
+mod partial;
 mod payload;
 mod position;
 mod process;
+mod query;
 mod query_condition;
 mod race;
 mod read;
+mod reading;
 mod refusal;
 mod refusals;
 mod resource;
 mod runtime;
+mod scan;
 mod sequence;
 mod time;
 mod visibility;
@@ -55,9 +60,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         name::CHECKS,
         time::CHECKS,
         read::CHECKS,
+        query::CHECKS,
         page::CHECKS,
         visibility::CHECKS,
+        partial::CHECKS,
         never_skips::CHECKS,
+        gated::CHECKS,
         runtime::CHECKS,
         resource::CHECKS,
         dropped::CHECKS,

@@ -13,26 +13,8 @@ use crate::suite::Suite;
 /// filters and flags of `cargo test`, and works under nextest too. What the adapter does not declare, and what
 /// could not be run, is shown as ignored with the reason.
 ///
-/// `ANNALS_TESTKIT_REPORT=FOLDER` writes `report.json`, `report.md` and `report.html` there. For the other
-/// variables see [`Suite::with_env`].
-///
-/// ```no_run
-/// # use annals_memory::MemoryAdapter;
-/// # use annals_testkit::{Harness, Opened, async_trait};
-/// # use std::sync::Arc;
-/// struct Memory(MemoryAdapter);
-///
-/// #[async_trait]
-/// impl Harness for Memory {
-///     async fn open(&self, _namespace: &str) -> Opened {
-///         Ok(Arc::new(self.0.clone()))
-///     }
-/// }
-///
-/// fn main() -> std::process::ExitCode {
-///     annals_testkit::main("annals-memory", Memory(MemoryAdapter::new()))
-/// }
-/// ```
+/// The [environment](crate#environment) says how; `ANNALS_TESTKIT_REPORT=FOLDER` leaves a report there. For an example see
+/// [the crate](crate#the-conformance-suite).
 #[must_use]
 pub fn main(name: &str, harness: impl Harness) -> ExitCode {
     let suite = match Suite::new(name, harness).with_env() {

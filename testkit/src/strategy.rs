@@ -13,10 +13,12 @@
 //! });
 //! ```
 
+use std::collections::HashMap;
+
 use annals::{
     Append, Capabilities, CategoryName, Encoding, EventId, EventName, MAX_NAME_BYTES, Metadata,
-    NewEvent, Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber, Source, StreamId,
-    StreamName, Tag, Tags, WriteCondition,
+    NewEvent, Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber, Source,
+    StoredEvent, StreamId, StreamName, Tag, Tags, WriteCondition,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -111,7 +113,8 @@ const fn gap_comma(gap: &str) -> &'static str {
 fn objects_of(
     values: impl Strategy<Value = String> + Clone,
 ) -> impl Strategy<Value = String> + Clone {
-    let key = prop_oneof![select(vec!["a", "b", "", "$"]).prop_map(str::to_owned), texts()];
+    let few = select(vec!["a", "a", "b", "", "$"]).prop_map(str::to_owned);
+    let key = prop_oneof![4 => few, 1 => texts()];
     let entry = (key, gaps(), values)
         .prop_map(|(key, gap, value)| format!("{}{gap}:{gap}{value}", json!(key)));
     (vec(entry, 0..5), gaps())
@@ -249,6 +252,39 @@ pub fn appends() -> impl Strategy<Value = Vec<Append>> + Clone {
             }
         }
         distinct
+    })
+}
+
+/// Whole logs of up to `most` events, in order: positions and sequence numbers are those that a store gives, with
+/// holes in the latter now and then. For tests of what reads events, such as projectors.
+///
+/// ```
+/// use annals::{Handlers, Projection, Source};
+/// use annals_testkit::strategy;
+/// use proptest::prelude::*;
+///
+/// let counts = Handlers::new("count", 0).on_missing(|count, _| Ok(*count += 1));
+/// proptest!(ProptestConfig::with_cases(32), |(log in strategy::logs(20))| {
+///     let mut projection = Projection::new(&counts, Source::Log);
+///     for event in &log {
+///         projection.apply(&counts, event).unwrap();
+///     }
+///     prop_assert_eq!(projection.state, log.len());
+/// });
+/// ```
+pub fn logs(most: usize) -> impl Strategy<Value = Vec<StoredEvent>> + Clone {
+    let hole = prop_oneof![9 => Just(0), 1 => 0..1_000_u64];
+    vec((streams(), new_events(), times(), hole), 0..=most).prop_map(|events| {
+        let mut heads: HashMap<StreamId, u64> = HashMap::new();
+        let mut number = 0;
+        let place = |(stream, event, recorded_at, hole): (StreamId, _, _, u64)| {
+            let next = heads.entry(stream.clone()).or_default();
+            let position = Position::new(*next);
+            *next += 1;
+            number += 1 + hole;
+            StoredEvent::new(event, stream, position, SequenceNumber::new(number), recorded_at)
+        };
+        events.into_iter().map(place).collect()
     })
 }
 

@@ -84,14 +84,8 @@ impl Suite {
         }
     }
 
-    /// Takes what is set of these environment variables:
-    ///
-    /// - `ANNALS_TESTKIT_SEED`: the seed, as a failure prints it.
-    /// - `ANNALS_TESTKIT_PROFILE`: `quick`, `full`, or `soak:SECONDS` for each random check.
-    /// - `ANNALS_TESTKIT_RUNTIME`: `current`, or a number of worker threads.
-    /// - `ANNALS_TESTKIT_LIMIT`: seconds for each check, 30 unless told otherwise (soaks get theirs on top).
-    /// - `ANNALS_TESTKIT_REQUIRE`: beginnings of check ids, separated by commas, or `all`: of those that apply
-    ///   to what the adapter declares, one that is not run fails.
+    /// Takes the seed, profile, runtime, limit and requirements that are set in the
+    /// [environment](crate#environment).
     ///
     /// # Errors
     /// Names the variable and its value when that makes no sense.

@@ -33,13 +33,17 @@ macro_rules! bent_specimens {
 }
 
 mod bent;
+mod capabilities;
 mod concurrency;
 mod conditions;
 mod contents;
 mod faults;
 mod numbers;
 mod odd;
+mod queries;
+mod races;
 mod reads;
+mod scans;
 mod writes;
 
 use std::collections::HashMap;
@@ -93,8 +97,12 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         numbers::SPECIMENS,
         writes::SPECIMENS,
         conditions::SPECIMENS,
+        queries::SPECIMENS,
+        capabilities::SPECIMENS,
         reads::SPECIMENS,
+        scans::SPECIMENS,
         contents::SPECIMENS,
+        races::SPECIMENS,
         concurrency::SPECIMENS,
         faults::SPECIMENS,
         odd::SPECIMENS,

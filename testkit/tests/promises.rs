@@ -103,6 +103,22 @@ fn the_page_is_as_the_contract_and_the_checks_say() {
     );
 }
 
+/// Deterministic proof that needs no hook: it applies to every adapter, or to those that declare what the rule is
+/// about.
+#[test]
+fn every_promise_has_a_required_check() {
+    let checks = checks();
+    for rule in Rule::ALL {
+        let binding = |check: &&Check| {
+            let hooked = |need: &Need| matches!(need, Need::Hook(_) | Need::Disturb(_));
+            check.class == Class::Required
+                && check.rules.contains(&rule)
+                && !check.needs.iter().any(hooked)
+        };
+        assert!(checks.iter().any(|check| binding(&check)), "{rule:?} has no required check");
+    }
+}
+
 #[test]
 fn the_contract_has_no_rule_without_checks() {
     let rules = CONTRACT.lines().filter_map(|line| line.strip_prefix("/// - **"));

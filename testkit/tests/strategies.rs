@@ -22,11 +22,11 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
 }
 
-/// Many values of a strategy, the same in every run.
-fn samples<S: Strategy>(strategy: S) -> Vec<S::Value> {
+/// So many values of a strategy, the same in every run.
+fn samples<S: Strategy>(count: usize, strategy: S) -> Vec<S::Value> {
     let mut runner = TestRunner::deterministic();
     let value = |_| strategy.new_tree(&mut runner).expect("a value").current();
-    (0..2_000).map(value).collect()
+    (0..count).map(value).collect()
 }
 
 fn depth(json: &str) -> usize {
@@ -45,7 +45,7 @@ fn depth(json: &str) -> usize {
 
 #[test]
 fn json_has_everything_that_json_can_have() {
-    let texts = samples(strategy::json());
+    let texts = samples(3_000, strategy::json());
     for wanted in ["\\u0000", "1.7976931348623157e308", "18446744073709551616", "\n", "\\ud8", "-0"]
     {
         assert!(texts.iter().any(|text| text.contains(wanted)), "no {wanted:?}");
@@ -58,7 +58,7 @@ fn json_has_everything_that_json_can_have() {
 
 #[test]
 fn names_are_often_the_same_and_sometimes_of_any_kind() {
-    let names = samples(strategy::names());
+    let names = samples(1_000, strategy::names());
     let few = names.iter().filter(|name| ["a", "b", "c"].contains(&name.as_str())).count();
     assert!(few * 2 > names.len(), "{few} of {}", names.len());
     let hostile: BTreeSet<_> = annals_testkit::generate::names().into_iter().collect();
@@ -89,7 +89,7 @@ fn conditions_are_of_every_kind_and_not_too_deep() {
         }
     }
     let mut kinds = BTreeSet::new();
-    for condition in samples(strategy::conditions()) {
+    for condition in samples(1_000, strategy::conditions()) {
         count(&condition, 1, &mut kinds);
     }
     assert_eq!(kinds.len(), 9, "{kinds:?}");
@@ -97,13 +97,13 @@ fn conditions_are_of_every_kind_and_not_too_deep() {
 
 #[test]
 fn reads_have_every_bound() {
-    let all = samples(strategy::read_options());
+    let all = samples(1_000, strategy::read_options());
     let has = |what: &dyn Fn(&ReadOptions) -> bool| all.iter().any(what);
     assert!(has(&|options| options.limit == Some(0)));
     assert!(has(&|options| options.direction == Direction::Backward && options.limit.is_some()));
     assert!(has(&|options| options.until.is_some_and(|until| until < options.after)));
     assert!(has(&|options| options.after == SequenceNumber::new(u64::MAX)));
-    let scopes: BTreeSet<_> = samples(strategy::queries())
+    let scopes: BTreeSet<_> = samples(1_000, strategy::queries())
         .iter()
         .map(|query| match query.scope() {
             Source::Log => 0,
@@ -112,6 +112,24 @@ fn reads_have_every_bound() {
         })
         .collect();
     assert_eq!(scopes.len(), 3);
+}
+
+#[test]
+fn logs_number_events_as_a_store_does() {
+    let logs = samples(150, strategy::logs(12));
+    assert!(logs.iter().any(Vec::is_empty) && logs.iter().any(|log| log.len() == 12));
+    let mut holes = 0;
+    for log in logs {
+        let numbers: Vec<u64> = log.iter().map(|event| event.sequence_number.value()).collect();
+        assert!(numbers.first().is_none_or(|first| *first >= 1));
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+        holes += numbers.windows(2).filter(|pair| pair[0] + 1 < pair[1]).count();
+        for (nth, event) in log.iter().enumerate() {
+            let before = log[..nth].iter().filter(|other| other.stream == event.stream).count();
+            assert_eq!(event.position.value(), before as u64);
+        }
+    }
+    assert!(holes > 0, "no log has a hole");
 }
 
 proptest! {

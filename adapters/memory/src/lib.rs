@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod ids;
 mod log;
 
 use std::fmt;

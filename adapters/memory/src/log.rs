@@ -4,11 +4,13 @@ use std::hash::Hash;
 use std::ops::Range;
 
 use annals::{
-    Append, CategoryName, Direction, Error, EventId, Facts, NewEvent, Position, Query, QueryItem,
+    Append, CategoryName, Direction, Error, Facts, NewEvent, Position, Query, QueryItem,
     ReadOptions, Result, SequenceNumber, Source, StoredEvent, StreamId, Tag,
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use time::OffsetDateTime;
+
+use crate::ids::Ids;
 
 /// How many events a scan looks at under one lock.
 const SCAN_BUDGET: usize = 8_192;
@@ -20,7 +22,7 @@ const SCAN_BUDGET: usize = 8_192;
 pub(crate) struct Log {
     before: u64,
     events: Vec<StoredEvent>,
-    ids: HashSet<EventId>,
+    ids: Ids,
     streams: HashMap<StreamId, Vec<usize>>,
     categories: HashMap<CategoryName, Vec<usize>>,
     tags: HashMap<Tag, Vec<usize>>,
@@ -31,7 +33,7 @@ impl Log {
         Self {
             before: before.value(),
             events: Vec::new(),
-            ids: HashSet::new(),
+            ids: Ids::default(),
             streams: HashMap::new(),
             categories: HashMap::new(),
             tags: HashMap::new(),
@@ -231,6 +233,8 @@ impl Scan {
             items.iter().map(|item| log.candidates(item).within(&self.bounds)).collect();
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX).min(page_size);
         let expected = lists.iter().map(Candidates::len).sum::<usize>().min(most);
+        // Of such items every candidate matches: what they ask for is an index.
+        let exact = items.iter().all(|item| item.names.is_empty() && item.tags.is_empty());
         let mut page = Vec::with_capacity(expected);
         for _ in 0..SCAN_BUDGET.max(page_size) {
             let heads = lists.iter().filter_map(|list| list.peek(self.direction));
@@ -251,7 +255,8 @@ impl Scan {
                     list.skip(self.direction);
                 }
             }
-            if let Some(event) = log.events.get(place).filter(|event| self.query.matches(event)) {
+            let wanted = |event: &&StoredEvent| exact || self.query.matches(event);
+            if let Some(event) = log.events.get(place).filter(wanted) {
                 page.push(event.clone());
                 if page.len() == most {
                     break;

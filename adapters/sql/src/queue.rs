@@ -75,7 +75,7 @@ impl<X> Queue<X> {
             TryAcquireError::Closed => closed(),
         })?;
         let (reply, answer) = oneshot::channel();
-        let job = Job { writes, recorded_at, reply: Some(reply), taken: false, _room: room };
+        let job = Job { writes, recorded_at, reply: Some(reply), taken: false, room: Some(room) };
         // A job that cannot be queued answers its caller when it is dropped.
         drop(self.sender.send(Message::Append(job)));
         let (placement, writes) = answer.await.unwrap_or_else(|_| Err(closed()))?;
@@ -202,7 +202,7 @@ pub struct Job {
     recorded_at: OffsetDateTime,
     reply: Option<Reply>,
     taken: bool,
-    _room: OwnedSemaphorePermit,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
@@ -231,6 +231,8 @@ impl Job {
     }
 
     fn reply(&mut self, outcome: Result<(Placement, Vec<Append>)>) {
+        // First, so that a caller that was answered finds the room that it had.
+        self.room = None;
         if let Some(reply) = self.reply.take() {
             // A caller that is gone needs no answer.
             drop(reply.send(outcome));

@@ -8,7 +8,7 @@ use crate::select::Item;
 use crate::to_column;
 
 /// The first page is this small, so that short reads cost little.
-const FIRST_PAGE: usize = 128;
+const FIRST_PAGE: usize = 256;
 /// Each page may be this much larger than the one before.
 const GROWTH: usize = 4;
 
@@ -28,8 +28,9 @@ pub struct Bounds {
 /// What is left of a read.
 ///
 /// The first page fixes the head, *before* names are looked up: all that is at or below the head is committed,
-/// so a name that is unknown afterwards has no event there, and all statements see the same log. The read ends
-/// at that head however fast others append.
+/// so a name that is unknown afterwards has no event there, and all statements see the same log. Only where one
+/// statement gives the whole first page may the head be fixed after it. The read ends at that head however fast
+/// others append.
 #[derive(Debug, Clone)]
 pub struct Scan {
     query: Arc<Query>,

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use annals::{Direction, Error, SequenceNumber, StoredEvent, StreamId};
 use annals_sql::{
-    Bounds, COLUMNS, Dialect, Dictionary, Ids, Item, Lookup, Name, NameIds, Parameter, RawEvent,
-    Scan, Select, Want, resolve, select, to_column,
+    Bounds, COLUMNS, Cache, Dialect, Dictionary, Ids, Item, Lookup, Name, NameIds, Parameter,
+    RawEvent, Scan, Select, Want, resolve, select, to_column,
 };
 use bytes::Bytes;
 use rusqlite::types::Value;
@@ -31,12 +31,14 @@ pub(crate) struct Session {
     connection: Connection,
     dictionary: Dictionary,
     ids: NameIds,
+    streams: Cache<StreamId, i64>,
 }
 
 impl Session {
     pub(crate) fn new(connection: Connection, cache_bound: NonZeroUsize) -> Self {
         let dictionary = Dictionary::new(cache_bound);
-        Self { connection, dictionary, ids: NameIds::new(cache_bound) }
+        let streams = Cache::new(cache_bound);
+        Self { connection, dictionary, ids: NameIds::new(cache_bound), streams }
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -47,6 +49,7 @@ impl Session {
     pub(crate) fn forget(&mut self) {
         self.dictionary.clear();
         self.ids.clear();
+        self.streams.clear();
     }
 
     /// The last sequence number; 0 of an empty log.
@@ -127,6 +130,9 @@ impl Session {
         if scan.items().is_some() {
             return self.next_page(scan);
         }
+        if is_one_statement(&scan.query()) {
+            return self.first_page_of_one(scan);
+        }
         // One transaction for all statements of the first page: each would take and release the locks of its own.
         self.execute("BEGIN")?;
         let page = self.first_page(scan);
@@ -144,15 +150,28 @@ impl Session {
         Ok(())
     }
 
+    /// The first page where one statement gives it: that sees one state of the log, and the head is of use only to
+    /// what comes after.
+    fn first_page_of_one(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+        scan.set_items(resolve(&scan.query(), self)?);
+        if scan.is_done() {
+            return Ok(Vec::new());
+        }
+        let page = self.next_page(scan)?;
+        if !scan.is_done() {
+            scan.fix_head(self.head()?);
+            scan.fix_first(self.first()?);
+        }
+        Ok(page)
+    }
+
     fn first_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
         scan.fix_head(self.head()?);
         if scan.is_done() {
             return Ok(Vec::new());
         }
         scan.set_items(resolve(&scan.query(), self)?);
-        if scan.items() == Some(&[Item::ALL]) {
-            scan.fix_first(self.first()?);
-        }
+        scan.fix_first(self.first()?);
         self.next_page(scan)
     }
 
@@ -219,6 +238,9 @@ impl Ids for Session {
     }
 
     fn stream(&mut self, stream: &StreamId) -> Outcome<Option<i64>> {
+        if let Some(id) = self.streams.cloned(stream) {
+            return Ok(Some(id));
+        }
         let Some(category) = self.name_id(stream.category.as_str())? else { return Ok(None) };
         let sql = "SELECT stream_id FROM streams WHERE category_id = ?1 AND name = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -226,8 +248,19 @@ impl Ids for Session {
         let id = id.optional()?;
         if let Some(id) = id {
             self.dictionary.remember_stream(id, stream);
+            self.streams.put(stream.clone(), id);
         }
         Ok(id)
+    }
+}
+
+/// Whether one statement tells all of `query` at any moment. Of several items, or of names that are made between
+/// the look-up and the statement, it could tell a later event and not an earlier one.
+fn is_one_statement(query: &annals::Query) -> bool {
+    match query.items() {
+        [] => true,
+        [item] => item.names.is_empty(),
+        _ => false,
     }
 }
 

@@ -52,7 +52,6 @@ struct Refusal {
     cause: Cause,
 }
 
-#[derive(PartialEq)]
 enum Cause {
     /// An event is known: it can be told which, and the others be made.
     Duplicate,
@@ -64,7 +63,13 @@ enum Cause {
     Commit,
 }
 
-fn refuse(jobs: impl IntoIterator<Item = Job>, fault: &Fault) {
+/// The lock was not to be had, and these appends were neither made nor answered.
+struct Locked {
+    fault: Fault,
+    jobs: Vec<Job>,
+}
+
+fn refuse(jobs: Vec<Job>, fault: &Fault) {
     for job in jobs {
         job.answer(Err(fault.error(NAME)));
     }
@@ -120,14 +125,23 @@ impl Writer {
 
     /// Makes `jobs`, and answers their callers.
     fn settle(&mut self, jobs: Vec<Job>, intake: &mut Intake<Request>) {
-        if let Err(locked) = self.make(jobs) {
-            self.refuse_queued(&locked, intake);
+        let Err(Locked { fault, jobs }) = self.make(jobs) else { return };
+        // What was queued meanwhile has waited for the lock as long, and is told as well. It is taken out before
+        // anybody is answered: whoever comes after an answer has not waited yet.
+        let queued = intake.drain();
+        refuse(jobs, &fault);
+        for message in queued {
+            match message {
+                Message::Append(job) => job.answer(Err(fault.error(NAME))),
+                Message::Other(Request::Read(read)) => read.serve(&mut self.session),
+                Message::Other(stop @ Request::Stop(_)) => intake.put_back(Message::Other(stop)),
+            }
         }
     }
 
-    /// Makes `jobs` in one transaction, or, where one of them is in the way, each in its own. When the lock was
-    /// not to be had they are refused with the fault that is returned.
-    fn make(&mut self, jobs: Vec<Job>) -> Result<(), Fault> {
+    /// Makes `jobs` in one transaction, or, where one of them is in the way, each in its own, until the lock is not
+    /// to be had.
+    fn make(&mut self, jobs: Vec<Job>) -> Result<(), Locked> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -145,27 +159,17 @@ impl Writer {
             Err(Refusal { cause: Cause::Work | Cause::Duplicate, .. }) if jobs.len() > 1 => {
                 let mut jobs = jobs.into_iter();
                 while let Some(job) = jobs.next() {
-                    if let Err(locked) = self.make(vec![job]) {
-                        refuse(jobs, &locked);
+                    if let Err(mut locked) = self.make(vec![job]) {
+                        locked.jobs.extend(jobs);
                         return Err(locked);
                     }
                 }
                 Ok(())
             }
+            Err(Refusal { cause: Cause::Lock, fault }) => Err(Locked { fault, jobs }),
             Err(refusal) => {
                 refuse(jobs, &refusal.fault);
-                if refusal.cause == Cause::Lock { Err(refusal.fault) } else { Ok(()) }
-            }
-        }
-    }
-
-    /// What was queued meanwhile has waited as long for the lock: its callers are told as well.
-    fn refuse_queued(&mut self, fault: &Fault, intake: &mut Intake<Request>) {
-        for message in intake.drain() {
-            match message {
-                Message::Append(job) => job.answer(Err(fault.error(NAME))),
-                Message::Other(Request::Read(read)) => read.serve(&mut self.session),
-                Message::Other(stop @ Request::Stop(_)) => intake.put_back(Message::Other(stop)),
+                Ok(())
             }
         }
     }

@@ -51,6 +51,8 @@ impl Harness for Files {
         Self::open_with(namespace, options()).await
     }
 
+    /// No server to cut off or to restart, and no gate: numbers are taken and committed under one lock of the
+    /// file, which no other append can pass. What holds that lock for longer is a disturbance.
     fn hooks(&self) -> &[Hook] {
         &[
             Hook::PageSize,

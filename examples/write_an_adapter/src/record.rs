@@ -48,14 +48,15 @@ pub(crate) const HEADER: &[u8] = b"{\"batch_bytes\":";
 #[serde(rename_all = "lowercase")]
 enum Content {
     Text(String),
-    Bytes(Vec<u8>),
+    /// Other bytes, as the letters U+0000 to U+00FF.
+    Bytes(String),
 }
 
 impl From<&[u8]> for Content {
     fn from(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Bytes(bytes.to_vec()),
+            Err(_) => Self::Bytes(bytes.iter().copied().map(char::from).collect()),
         }
     }
 }
@@ -64,7 +65,8 @@ impl From<Content> for Vec<u8> {
     fn from(content: Content) -> Self {
         match content {
             Content::Text(text) => text.into_bytes(),
-            Content::Bytes(bytes) => bytes,
+            // A batch is what was written, by its checksum: no other letters are in it.
+            Content::Bytes(text) => text.chars().filter_map(|it| u8::try_from(it).ok()).collect(),
         }
     }
 }

@@ -37,8 +37,9 @@ fn lines(code: &str) -> Vec<&str> {
 
 /// The last file that `text` names.
 fn named(text: &str) -> Option<PathBuf> {
-    let names = text.split('`').skip(1).step_by(2);
-    names.filter(|name| name.ends_with(".rs")).last().map(|name| folder().join(name))
+    let names = text.split('`').skip(1).step_by(2).map(Path::new);
+    let sources = names.filter(|name| name.extension().is_some_and(|extension| extension == "rs"));
+    sources.last().map(|name| folder().join(name))
 }
 
 #[test]

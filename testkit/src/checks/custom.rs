@@ -101,7 +101,7 @@ async fn given_last(cx: Context) -> Outcome {
     let [a, b] = ["a", "b"].map(|name| ledger.store.stream("orders", name));
     let other = ledger.store.stream("users", "a");
     // Empty, short, after a batch, and longer than a page; each with younger events elsewhere.
-    for (round, count) in [0, 1, 1, 3, 150].into_iter().enumerate() {
+    for (round, count) in [0, 1, 1, 3, 1_030].into_iter().enumerate() {
         ledger.one(&a, light(count.min(room)), WriteCondition::Always).await?;
         let fresh = ledger.store.stream("orders", &format!("fresh-{round}"));
         for stream in [&b, &other] {

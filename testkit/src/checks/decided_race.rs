@@ -1,51 +1,52 @@
 //! Writers at once to different streams, of which one may win: decisions on a query, guards, and repeated ids.
 
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
 use annals::{
-    Append, Error, EventName, NewEvent, Query, QueryItem, SequenceNumber, Source, StreamId,
-    WriteCondition,
+    Append, Error, EventId, EventName, NewEvent, Predicate, Query, QueryItem, SequenceNumber,
+    Source, StoredEvent, StreamId, Tags, WriteCondition,
 };
 
 use crate::check::{Failure, Outcome, chain, ensure};
-use crate::checks::clients::{Round, at_once, rounds};
-use crate::checks::ledger::{Ledger, describe, light, most, needs_room, patient};
+use crate::checks::clients::{Round, Start, race, rounds};
+use crate::checks::ledger::{Ledger, describe, light, most, needs_room};
 use crate::context::{Context, Subject, event};
 
-/// Makes all calls at once, through two handles in turn: one must be done, and each other refused as `loses` tells.
+/// Makes the calls of each heat at once: one must be done, and each other refused as `loses` tells.
 async fn one_of(
     ledger: &mut Ledger,
     other: &Subject,
     round: Round,
     what: &str,
-    calls: Vec<Vec<Append>>,
+    heats: Vec<Vec<Vec<Append>>>,
     loses: impl Fn(&Error) -> bool,
 ) -> Outcome {
-    let clients = calls.into_iter().enumerate().map(|(writer, call)| {
-        let store = if writer % 2 == 0 { ledger.store.clone() } else { other.clone() };
-        async move {
-            let outcome = patient(&store, &call).await;
-            (call, outcome)
-        }
-    });
-    let ended = at_once(round.start, what, clients).await?;
-    let (count, mut won) = (ended.len(), Vec::new());
-    for (call, outcome) in ended {
-        match outcome {
-            Ok(stored) => {
-                ledger.record(&call, &stored).map_err(|failure| failure.in_context(what))?;
-                won.push(describe(&call));
-            }
-            Err(error) if loses(&error) => {}
-            Err(error) => {
-                return Err(Failure::new(format!("{what}: a loser was told: {}", chain(&error))));
+    let ended = race(round, what, [&ledger.store, other], heats, true).await?;
+    for heat in ended {
+        let (count, mut won) = (heat.len(), Vec::new());
+        for (call, outcome) in heat {
+            match outcome {
+                Ok(stored) => {
+                    ledger.record(&call, &stored).map_err(|failure| failure.in_context(what))?;
+                    won.push(describe(&call));
+                }
+                Err(error) if loses(&error) => {}
+                Err(error) => {
+                    return Err(Failure::new(format!(
+                        "{what}: a loser was told: {}",
+                        chain(&error)
+                    )));
+                }
             }
         }
+        ensure!(
+            won.len() == 1,
+            "{what}: expected one of {count} to win, {} did: {}",
+            won.len(),
+            won.join(" and ")
+        );
     }
-    ensure!(
-        won.len() == 1,
-        "{what}: expected one of {count} to win, {} did: {}",
-        won.len(),
-        won.join(" and ")
-    );
     Ok(())
 }
 
@@ -66,6 +67,56 @@ enum Boundary {
     OthersStreams,
 }
 
+/// The streams and queries of writers that decide on the same boundary.
+struct Decision {
+    boundary: Boundary,
+    name: EventName,
+    tags: Tags,
+    streams: Vec<StreamId>,
+}
+
+impl Decision {
+    fn new(store: &Subject, boundary: Boundary, place: &str, writers: usize) -> Outcome<Self> {
+        let category = store.category(place);
+        let stream = |writer: usize| match boundary {
+            Boundary::Names | Boundary::Tags => store.stream(&format!("c{writer}"), place),
+            _ => store.stream(place, &format!("s{writer}")),
+        };
+        let tags = store.capabilities.tags.then(|| store.tags(&[place]));
+        Ok(Self {
+            boundary,
+            name: EventName::new(category.as_str()).map_err(Error::from)?,
+            tags: tags.unwrap_or_default(),
+            streams: (0..writers).map(stream).collect(),
+        })
+    }
+
+    fn query(&self, writer: usize) -> Query {
+        let log = QueryItem::new(Source::Log);
+        match self.boundary {
+            Boundary::Names => QueryItem { names: vec![self.name.clone()], ..log }.into(),
+            Boundary::Tags => log.with_tags(self.tags.clone()).into(),
+            Boundary::Category => self.streams[writer].category.clone().into(),
+            Boundary::Streams => Query::any_of(self.streams.iter().cloned().map(QueryItem::new)),
+            Boundary::OthersStreams => {
+                let others = self.streams.iter().filter(|stream| **stream != self.streams[writer]);
+                Query::any_of(others.cloned().map(QueryItem::new))
+            }
+        }
+    }
+
+    /// Each writes to a stream of its own, if nothing was decided after `after`.
+    fn calls(&self, after: SequenceNumber) -> Vec<Vec<Append>> {
+        let call = |(writer, stream): (usize, &StreamId)| {
+            let event = NewEvent { name: self.name.clone(), ..event("decided") };
+            let event = event.with_tags(self.tags.clone());
+            let condition = WriteCondition::no_match(self.query(writer), after);
+            vec![Append::new(stream.clone(), [event], condition)]
+        };
+        self.streams.iter().enumerate().map(call).collect()
+    }
+}
+
 pub(super) async fn no_match_race(cx: Context) -> Outcome {
     let (mut ledger, other) = (Ledger::open(&cx).await?, cx.open().await?);
     let mut boundaries =
@@ -73,122 +124,174 @@ pub(super) async fn no_match_race(cx: Context) -> Outcome {
     boundaries.extend(ledger.store.capabilities.tags.then_some(Boundary::Tags));
     for round in rounds(&cx, boundaries.len()) {
         let boundary = boundaries[round.nth / 3 % boundaries.len()];
-        let category = format!("decisions-{}", round.nth);
-        let name = EventName::new(format!("{}{category}", cx.namespace())).map_err(Error::from)?;
-        let tags = ledger.store.capabilities.tags.then(|| ledger.store.tags(&[category.as_str()]));
-        let streams: Vec<_> = (0..round.clients())
-            .map(|writer| match boundary {
-                Boundary::Names | Boundary::Tags => {
-                    ledger.store.stream(&format!("c{writer}"), &category)
-                }
-                _ => ledger.store.stream(&category, &format!("s{writer}")),
-            })
-            .collect();
-        let query = |writer: usize| match (boundary, &tags) {
-            (Boundary::Names, _) => {
-                Query::from(QueryItem { names: vec![name.clone()], ..QueryItem::new(Source::Log) })
-            }
-            (Boundary::Tags, Some(tags)) => {
-                QueryItem::new(Source::Log).with_tags(tags.clone()).into()
-            }
-            (Boundary::Streams, _) => Query::any_of(streams.iter().cloned().map(QueryItem::new)),
-            (Boundary::OthersStreams, _) => {
-                let others = streams.iter().enumerate().filter(|(nth, _)| *nth != writer);
-                Query::any_of(others.map(|(_, stream)| QueryItem::new(stream.clone())))
-            }
-            _ => ledger_category(&streams).into(),
+        let decision = |heat: usize| {
+            let place = format!("decisions-{}-{heat}", round.nth);
+            Decision::new(&ledger.store, boundary, &place, round.clients())
         };
+        let decisions = (0..round.heats).map(decision).collect::<Outcome<Vec<_>>>()?;
         // The first decision on nothing, the second on what the first left.
         for _ in 0..2 {
             let after = head(&ledger);
-            let call = |(writer, stream): (usize, &StreamId)| {
-                let event = NewEvent { name: name.clone(), ..event("decided") };
-                let event = event.with_tags(tags.clone().unwrap_or_default());
-                let condition = WriteCondition::no_match(query(writer), after);
-                vec![Append::new(stream.clone(), [event], condition)]
-            };
-            let calls = streams.iter().enumerate().map(call).collect();
+            let heats = decisions.iter().map(|decision| decision.calls(after)).collect();
             let what = format!("decisions on one query ({boundary:?}) at once");
-            one_of(&mut ledger, &other, round, &what, calls, Error::is_condition_failed).await?;
+            one_of(&mut ledger, &other, round, &what, heats, Error::is_condition_failed).await?;
         }
     }
     ledger.verify_wide("after decisions at once").await
-}
-
-fn ledger_category(streams: &[StreamId]) -> annals::CategoryName {
-    streams[0].category.clone()
 }
 
 pub(super) async fn guard_race(cx: Context) -> Outcome {
     let (mut ledger, other) = (Ledger::open(&cx).await?, cx.open().await?);
     needs_room(&ledger.store, 2)?;
     for round in rounds(&cx, 3) {
-        let name = |writer: usize| {
-            ledger.store.stream(["a", "b"][writer % 2], &format!("{}-{writer}", round.nth))
-        };
-        let streams: Vec<_> = (0..round.clients()).map(name).collect();
         for turn in 0..2 {
-            let call = |writer: usize| {
-                let mut call: Vec<_> = streams
-                    .iter()
-                    .map(|to| Append::guard(to.clone(), ledger.as_it_is(to)))
-                    .collect();
-                call[writer].events = light(1);
-                if turn == 1 {
-                    // Its own stream is not asked about: only the guards keep the others out.
-                    call[writer].condition = WriteCondition::Always;
-                }
-                call.rotate_left(writer);
-                call
+            let calls = |heat: usize| {
+                let name = |writer: usize| {
+                    let name = format!("{}-{heat}-{writer}", round.nth);
+                    ledger.store.stream(["a", "b"][writer % 2], &name)
+                };
+                let streams: Vec<_> = (0..round.clients()).map(name).collect();
+                let call = |writer: usize| {
+                    let guard = |to: &StreamId| Append::guard(to.clone(), ledger.as_it_is(to));
+                    let mut call: Vec<_> = streams.iter().map(guard).collect();
+                    call[writer].events = light(1);
+                    if turn == 1 {
+                        // Its own stream is not asked about: only the guards keep the others out.
+                        call[writer].condition = WriteCondition::Always;
+                    }
+                    call.rotate_left(writer);
+                    call
+                };
+                (0..streams.len()).map(call).collect()
             };
-            let calls = (0..streams.len()).map(call).collect();
+            let heats = (0..round.heats).map(calls).collect();
             let what = "writers that guard the streams of the others, at once";
-            one_of(&mut ledger, &other, round, what, calls, Error::is_condition_failed).await?;
+            one_of(&mut ledger, &other, round, what, heats, Error::is_condition_failed).await?;
         }
     }
     ledger.verify_wide("after writers that guard each other's streams").await
 }
 
+/// Calls that share at least one event, and its id or theirs.
+fn repeats(
+    store: &Subject,
+    kind: usize,
+    place: &str,
+    writers: usize,
+) -> (Vec<Vec<Append>>, Vec<EventId>) {
+    let room = most(store).min(3);
+    let stream = |writer: usize| store.stream("repeats", &format!("{place}-{writer}"));
+    let batch = light(room);
+    let shared = batch[room - 1].clone();
+    let call = |writer: usize| {
+        let mut mixed = light(room);
+        mixed[writer % room] = shared.clone();
+        let always = WriteCondition::Always;
+        match kind {
+            // The same call, without and with a condition that the winner makes false.
+            0 => vec![Append::new(stream(0), batch.clone(), always)],
+            1 => vec![Append::new(stream(0), batch.clone(), WriteCondition::StreamIsEmpty)],
+            // The same events to different streams, and one of them amid others.
+            2 => vec![Append::new(stream(writer), batch.clone(), always)],
+            3 => vec![Append::new(stream(writer), mixed, always)],
+            _ => {
+                let own = Append::new(stream(writer + 100), light(1), always.clone());
+                vec![own, Append::new(stream(writer), mixed, always)]
+            }
+        }
+    };
+    let ids: Vec<_> = batch.iter().map(|event| event.id).collect();
+    let shared = if kind < 3 { ids } else { vec![shared.id] };
+    ((0..writers).map(call).collect(), shared)
+}
+
 pub(super) async fn duplicate_race(cx: Context) -> Outcome {
     let (mut ledger, other) = (Ledger::open(&cx).await?, cx.open().await?);
-    let room = most(&ledger.store).min(3);
     let store = ledger.store.clone();
-    let multi = store.capabilities.multi_stream_append && most(&store) >= 4;
-    for round in rounds(&cx, 4) {
-        let kind = round.nth / 3 % if multi { 5 } else { 4 };
-        let stream = |writer: usize| store.stream("repeats", &format!("{}-{writer}", round.nth));
-        let batch = light(room);
-        let shared = batch[room - 1].clone();
-        let call = |writer: usize| {
-            let mut mixed = light(room);
-            mixed[writer % room] = shared.clone();
-            let always = WriteCondition::Always;
-            match kind {
-                // The same call, without and with a condition that the winner makes false.
-                0 => vec![Append::new(stream(0), batch.clone(), always)],
-                1 => vec![Append::new(stream(0), batch.clone(), WriteCondition::StreamIsEmpty)],
-                // The same events to different streams, and one of them amid others.
-                2 => vec![Append::new(stream(writer), batch.clone(), always)],
-                3 => vec![Append::new(stream(writer), mixed, always)],
-                _ => {
-                    let own = stream(writer + 100);
-                    vec![
-                        Append::new(own, light(1), always.clone()),
-                        Append::new(stream(writer), mixed, always),
-                    ]
-                }
-            }
+    let kinds = if store.capabilities.multi_stream_append && most(&store) >= 4 { 5 } else { 4 };
+    for round in rounds(&cx, kinds) {
+        let calls = |heat: usize| {
+            let place = format!("{}-{heat}", round.nth);
+            repeats(&store, round.nth / 3 % kinds, &place, round.clients())
         };
-        let calls: Vec<_> = (0..round.clients()).map(call).collect();
-        let ids: Vec<_> =
-            if kind < 3 { batch.iter().map(|event| event.id).collect() } else { vec![shared.id] };
-        let duplicate =
-            |error: &Error| matches!(error, Error::DuplicateEvent(id) if ids.contains(id));
+        let (heats, ids): (Vec<_>, Vec<_>) = (0..round.heats).map(calls).unzip();
+        let ids = ids.concat();
+        let known = |error: &Error| matches!(error, Error::DuplicateEvent(id) if ids.contains(id));
         let what = "appends of the same events at once";
-        one_of(&mut ledger, &other, round, what, calls, duplicate).await?;
-        let again = Append::new(stream(0), vec![shared.clone()], WriteCondition::Always);
-        ledger.duplicate(vec![again], &[shared.id], "after it was appended at once").await?;
+        let mut again = heats[0][0].clone();
+        for write in &mut again {
+            write.events.retain(|event| ids.contains(&event.id));
+        }
+        one_of(&mut ledger, &other, round, what, heats, known).await?;
+        ledger.duplicate(again, &ids, "after it was appended at once").await?;
     }
     ledger.verify_wide("after appends of the same events at once").await?;
     ledger.verify_no_hole("after appends of the same events at once").await
+}
+
+/// Holds always, and is in no hurry: it waits a moment for a second one that is judged at the same time.
+#[derive(Debug, Default)]
+struct Meeting {
+    judged: Mutex<usize>,
+    came: Condvar,
+}
+
+impl Predicate for Meeting {
+    fn expectation(&self) -> String {
+        "nothing".to_owned()
+    }
+
+    fn holds(&self, _: Option<&StoredEvent>) -> bool {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        *judged += 1;
+        self.came.notify_all();
+        let alone = |judged: &mut usize| *judged < 2;
+        drop(self.came.wait_timeout_while(judged, Duration::from_millis(40), alone));
+        true
+    }
+}
+
+/// Where one writer is held inside its judgement until another is judged, or for a moment: whatever keeps them apart
+/// must do so until the first has written.
+pub(super) async fn judged_inside(cx: Context) -> Outcome {
+    let (mut ledger, other) = (Ledger::open(&cx).await?, cx.open().await?);
+    let can = ledger.store.capabilities;
+    for (nth, _) in cx.cases(2).enumerate() {
+        let round = Round { nth, start: Start::Threads, heats: 1 };
+        let shared = ledger.filled(&format!("shared-{nth}"), nth).await?;
+        let streams = [0, 1, 2]
+            .map(|writer| ledger.store.stream(&format!("own-{nth}"), &format!("{writer}")));
+        let write = |to: &StreamId, condition, meeting: &Arc<Meeting>| {
+            let meeting = WriteCondition::Custom(Arc::clone(meeting) as Arc<dyn Predicate>);
+            Append::new(to.clone(), light(1), WriteCondition::All(vec![condition, meeting]))
+        };
+        let meeting = Arc::default();
+        let here = ledger.as_it_is(&shared);
+        let calls = [(); 3].map(|()| vec![write(&shared, here.clone(), &meeting)]).to_vec();
+        let what = "writers to one stream that are judged at once";
+        one_of(&mut ledger, &other, round, what, vec![calls], Error::is_condition_failed).await?;
+        if can.query_conditions {
+            let meeting = Arc::default();
+            let none = WriteCondition::no_match(streams[0].category.clone(), head(&ledger));
+            let calls =
+                streams.each_ref().map(|to| vec![write(to, none.clone(), &meeting)]).to_vec();
+            let what = "decisions on one query that are judged at once";
+            one_of(&mut ledger, &other, round, what, vec![calls], Error::is_condition_failed)
+                .await?;
+        }
+        if can.multi_stream_append {
+            let meeting = Arc::default();
+            let call = |writer: usize| {
+                let guard = |to: &StreamId| Append::guard(to.clone(), ledger.as_it_is(to));
+                let mut call: Vec<_> = streams.iter().map(guard).collect();
+                call[writer] = write(&streams[writer], WriteCondition::Always, &meeting);
+                call
+            };
+            let calls = (0..3).map(call).collect();
+            let what = "writers that guard the streams of the others and are judged at once";
+            one_of(&mut ledger, &other, round, what, vec![calls], Error::is_condition_failed)
+                .await?;
+        }
+    }
+    ledger.verify_wide("after writers that were judged at once").await
 }

@@ -355,7 +355,9 @@ async fn drop_handle(cx: Context) -> Outcome {
     }
     for pages_before in 0..3 {
         let handle = paged(&cx).await?;
-        let mut pages = handle.adapter.read(stream.clone().into(), ReadOptions::default());
+        // Fused: a stream need not bear to be polled after its end, which here may come before the handle is dropped.
+        let pages = handle.adapter.read(stream.clone().into(), ReadOptions::default());
+        let mut pages = pages.fuse();
         let mut found = Vec::new();
         let rest = async {
             for _ in 0..pages_before {

@@ -37,6 +37,11 @@ impl Ledger {
         Self { store, ..self }
     }
 
+    /// The streams that have events.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        self.streams.keys()
+    }
+
     /// The events of `stream` so far.
     pub(super) fn stream(&self, stream: &StreamId) -> &[StoredEvent] {
         self.streams.get(stream).map(Vec::as_slice).unwrap_or_default()
@@ -194,7 +199,7 @@ impl Ledger {
             let categories: HashSet<_> =
                 self.streams.keys().map(|stream| stream.category.clone()).collect();
             for category in categories {
-                let expected = self.sorted(|stream| stream.category == category);
+                let expected = self.sorted(|event| event.stream.category == category);
                 let found = self.store.read(category.clone(), ReadOptions::default()).await?;
                 self.store.same(
                     &found,
@@ -256,10 +261,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// The events of the streams asked for, ascending.
-    pub(super) fn sorted(&self, of: impl Fn(&StreamId) -> bool) -> Vec<StoredEvent> {
-        let streams = self.streams.iter().filter(|(stream, _)| of(stream));
-        let mut events: Vec<_> = streams.flat_map(|(_, events)| events.iter().cloned()).collect();
+    /// The events asked for, by sequence number.
+    pub(super) fn sorted(&self, wanted: impl Fn(&StoredEvent) -> bool) -> Vec<StoredEvent> {
+        let all = self.streams.values().flatten();
+        let mut events: Vec<_> = all.filter(|event| wanted(event)).cloned().collect();
         events.sort_by_key(|event| event.sequence_number);
         events
     }

@@ -118,6 +118,7 @@ async fn bounds(cx: Context) -> Outcome {
             world.judge(&writer[0], &case, Form::Guard).await?;
         }
     }
+    world.far_apart().await?;
     world.ledger.verify("after conditions with bounds").await
 }
 

@@ -5,7 +5,7 @@ use annals::{
 };
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, chain, check, ensure, ensure_eq};
-use crate::checks::clients::{Round, at_once, rounds};
+use crate::checks::clients::{Ended, Round, at_once, race, rounds};
 use crate::checks::custom::LastIs;
 use crate::checks::decided_race;
 use crate::checks::ledger::{Ledger, always, light, most, patient};
@@ -46,6 +46,14 @@ pub(super) const CHECKS: &[Check] = &[
         [Need::Has(Feature::MultiStreamAppend)],
         decided_race::guard_race,
         "of writers that each guard what the others write one wins"
+    ),
+    check!(
+        "cond.judged_inside",
+        [A4],
+        Stochastic,
+        [Need::Has(Feature::CustomConditions)],
+        decided_race::judged_inside,
+        "between the judgement of a condition and the write nobody else appends"
     ),
     check!(
         "idem.duplicate_race",
@@ -98,8 +106,17 @@ impl Contest {
     }
 }
 
-/// A round of a contest: what each writer was to append, and how it ended.
-type Ended = Vec<(Vec<Append>, annals::Result<Vec<StoredEvent>>)>;
+/// A race for one stream: how it ended for each writer.
+struct Race {
+    stream: StreamId,
+    ended: Vec<Ended>,
+}
+
+impl Race {
+    fn winners(&self) -> usize {
+        self.ended.iter().filter(|(_, outcome)| outcome.is_ok()).count()
+    }
+}
 
 /// Lets writers contend, through two handles in turn. `patience`: a store that is too busy is asked again.
 async fn contend(
@@ -108,60 +125,52 @@ async fn contend(
     contest: Contest,
     round: Round,
     patience: bool,
-) -> Outcome<(StreamId, Ended)> {
-    let first = ledger.store.stream("races", &round.nth.to_string());
-    let second = ledger.store.stream("runs", &round.nth.to_string());
-    if contest != Contest::NewStream {
-        for _ in 0..=round.nth % 3 {
-            ledger.one(&first, light(1), WriteCondition::Always).await?;
-        }
-    }
-    let room = most(&ledger.store);
-    let write = |writer: usize| {
-        let write = |to: &StreamId, condition| {
-            let size = if room < 4 { 1 } else { 1 + writer % 2 };
-            Append::new(to.clone(), light(size), condition)
-        };
-        let contended = |to: &StreamId| write(to, contest.condition(to, ledger.stream(to)));
-        let mut call = vec![contended(&first)];
-        match contest {
-            Contest::TwoStreams => call.push(contended(&second)),
-            Contest::OneOfTwo => {
-                let own = ledger.store.stream("own", &format!("{}-{writer}", round.nth));
-                call.push(write(&own, WriteCondition::StreamIsEmpty));
-            }
-            _ => {}
-        }
-        let places = call.len();
-        call.rotate_left(writer % places);
-        call
+) -> Outcome<Vec<Race>> {
+    let stream = |ledger: &Ledger, category: &str, heat: usize| {
+        ledger.store.stream(category, &format!("{}-{heat}", round.nth))
     };
-    let calls: Vec<_> = (0..round.clients()).map(write).collect();
-    let clients = calls.into_iter().enumerate().map(|(writer, call)| {
-        let store = if writer % 2 == 0 { ledger.store.clone() } else { other.clone() };
-        async move {
-            let outcome = if patience {
-                patient(&store, &call).await
-            } else {
-                store.adapter.append(call.clone()).await
-            };
-            (call, outcome)
+    let mut heats = Vec::new();
+    for heat in 0..round.heats {
+        let first = stream(ledger, "races", heat);
+        let second = stream(ledger, "runs", heat);
+        if contest != Contest::NewStream {
+            for _ in 0..=round.nth % 3 {
+                ledger.one(&first, light(1), WriteCondition::Always).await?;
+            }
         }
-    });
-    let ended =
-        at_once(round.start, &format!("a race ({contest:?}, {:?})", round.start), clients).await?;
-    for (call, outcome) in &ended {
+        let room = most(&ledger.store);
+        let write = |writer: usize| {
+            let write = |to: &StreamId, condition| {
+                let size = if room < 4 { 1 } else { 1 + writer % 2 };
+                Append::new(to.clone(), light(size), condition)
+            };
+            let contended = |to: &StreamId| write(to, contest.condition(to, ledger.stream(to)));
+            let mut call = vec![contended(&first)];
+            match contest {
+                Contest::TwoStreams => call.push(contended(&second)),
+                Contest::OneOfTwo => {
+                    let own = stream(ledger, &format!("own-{writer}"), heat);
+                    call.push(write(&own, WriteCondition::StreamIsEmpty));
+                }
+                _ => {}
+            }
+            let places = call.len();
+            call.rotate_left(writer % places);
+            call
+        };
+        heats.push((0..round.clients()).map(write).collect());
+    }
+    let what = format!("a race ({contest:?}, {:?})", round.start);
+    let ended = race(round, &what, [&ledger.store, other], heats, patience).await?;
+    for (call, outcome) in ended.iter().flatten() {
         if let Ok(stored) = outcome {
             ledger.record(call, stored).map_err(|failure| {
                 failure.in_context(format!("what a winner of a race ({contest:?}) was given"))
             })?;
         }
     }
-    Ok((first, ended))
-}
-
-fn winners(ended: &Ended) -> usize {
-    ended.iter().filter(|(_, outcome)| outcome.is_ok()).count()
+    let race = |(heat, ended)| Race { stream: stream(ledger, "races", heat), ended };
+    Ok(ended.into_iter().enumerate().map(race).collect())
 }
 
 async fn one_winner(cx: Context) -> Outcome {
@@ -169,16 +178,19 @@ async fn one_winner(cx: Context) -> Outcome {
     let contests = Contest::all(&ledger.store);
     for round in rounds(&cx, contests.len()) {
         let contest = contests[round.nth / 3 % contests.len()];
-        let (stream, ended) = contend(&mut ledger, &other, contest, round, true).await?;
-        let (winners, all) = (winners(&ended), ended.len());
-        ensure!(
-            winners == 1,
-            "of {all} writers that contend ({contest:?}) {winners} won, expected one"
-        );
-        let found = ledger.store.stream_events(&stream).await?;
+        let races = contend(&mut ledger, &other, contest, round, true).await?;
+        for race in &races {
+            let (winners, all) = (race.winners(), race.ended.len());
+            ensure!(
+                winners == 1,
+                "of {all} writers that contend ({contest:?}) {winners} won, expected one"
+            );
+        }
+        let stream = &races[0].stream;
+        let found = ledger.store.stream_events(stream).await?;
         ledger.store.same(
             &found,
-            ledger.stream(&stream),
+            ledger.stream(stream),
             "the events of the stream after a race",
         )?;
     }
@@ -191,8 +203,8 @@ async fn loser_error(cx: Context) -> Outcome {
     let contests = Contest::all(&ledger.store);
     for round in rounds(&cx, contests.len()) {
         let contest = contests[round.nth / 3 % contests.len()];
-        let (_, ended) = contend(&mut ledger, &other, contest, round, false).await?;
-        for (call, outcome) in ended {
+        let races = contend(&mut ledger, &other, contest, round, false).await?;
+        for (call, outcome) in races.into_iter().flat_map(|race| race.ended) {
             let error = match outcome {
                 Ok(_) => continue,
                 Err(Error::ConditionFailed(unmet)) => unmet,
@@ -226,30 +238,29 @@ async fn progress(cx: Context) -> Outcome {
     let contests = Contest::all(&ledger.store);
     for round in rounds(&cx, contests.len()) {
         let contest = contests[round.nth / 3 % contests.len()];
-        let (_, ended) = contend(&mut ledger, &other, contest, round, true).await?;
-        if winners(&ended) == 0 {
-            let first = ended.into_iter().find_map(|(_, outcome)| outcome.err());
-            let error = first.map(|error| chain(&error)).unwrap_or_default();
-            return Err(Failure::new(format!(
-                "all writers that contend ({contest:?}) lost: {error}"
-            )));
+        for race in contend(&mut ledger, &other, contest, round, true).await? {
+            if race.winners() == 0 {
+                let first = race.ended.into_iter().find_map(|(_, outcome)| outcome.err());
+                let error = first.map(|error| chain(&error)).unwrap_or_default();
+                return Err(Failure::new(format!(
+                    "all writers that contend ({contest:?}) lost: {error}"
+                )));
+            }
         }
     }
     Ok(())
 }
 
-/// How often each client of the counter appends.
-const TURNS: u64 = 4;
-
 async fn counter(cx: Context) -> Outcome {
     let (store, other) = (cx.open().await?, cx.open().await?);
     for round in rounds(&cx, 2) {
         let stream = store.stream("counters", &round.nth.to_string());
+        let turns = 3 + round.heats as u64;
         let clients = (0..round.clients()).map(|client| {
             let store = if client % 2 == 0 { store.clone() } else { other.clone() };
             let by_query = store.capabilities.query_conditions && (client + round.nth) % 2 == 0;
             let (stream, others) = (stream.clone(), round.clients() as u64 - 1);
-            async move { count_up(&store, &stream, by_query, others).await }
+            async move { count_up(&store, &stream, by_query, (turns, others)).await }
         });
         let ended = at_once(round.start, "counting together", clients).await?;
         let mut refusals = 0;
@@ -257,7 +268,7 @@ async fn counter(cx: Context) -> Outcome {
             refusals += outcome?;
         }
         let found = store.stream_events(&stream).await?;
-        let total = round.clients() as u64 * TURNS;
+        let total = round.clients() as u64 * turns;
         let counts: Vec<_> =
             found.iter().map(|event| event.event.payload.to::<u64>().ok()).collect();
         let expected: Vec<_> = (1..=total).map(Some).collect();
@@ -267,9 +278,14 @@ async fn counter(cx: Context) -> Outcome {
 }
 
 /// Adds one to the last number of the stream, some times; gives how often it was refused.
-async fn count_up(store: &Subject, stream: &StreamId, by_query: bool, others: u64) -> Outcome<u64> {
+async fn count_up(
+    store: &Subject,
+    stream: &StreamId,
+    by_query: bool,
+    (turns, others): (u64, u64),
+) -> Outcome<u64> {
     let mut refusals = 0;
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         loop {
             let last = store.latest(stream.clone()).await?;
             let count = match &last {
@@ -294,9 +310,9 @@ async fn count_up(store: &Subject, stream: &StreamId, by_query: bool, others: u6
                     refusals += 1;
                     // Behind each refusal is an append of somebody else's since the last read.
                     ensure!(
-                        refusals <= others * TURNS,
+                        refusals <= others * turns,
                         "refused {refusals} times, though others appended {} times at most: {unmet}",
-                        others * TURNS
+                        others * turns
                     );
                 }
                 Err(error) => {

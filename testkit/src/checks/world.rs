@@ -7,7 +7,7 @@ use annals::{
 
 use crate::check::{Failure, Outcome};
 use crate::checks::judged::{Form, Judged};
-use crate::checks::ledger::Ledger;
+use crate::checks::ledger::{Ledger, light, most};
 use crate::context::{Context, event};
 
 /// A ledger with what events and queries of the namespace are made from: a query of the log asks for names or tags
@@ -58,6 +58,18 @@ impl World {
         let stored = self.ledger.one(stream, vec![event], WriteCondition::Always).await?;
         self.log.extend(stored.iter().cloned());
         stored.into_iter().next().ok_or_else(|| Failure::new("append returned no event"))
+    }
+
+    /// Stores so many events that no query of a name asks for.
+    pub(super) async fn fill(&mut self, stream: &StreamId, count: usize) -> Outcome {
+        let mut batch = light(count);
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(most(&self.ledger.store)));
+            let stored = self.ledger.one(stream, batch, WriteCondition::Always).await?;
+            self.log.extend(stored);
+            batch = rest;
+        }
+        Ok(())
     }
 
     pub(super) fn item(
@@ -114,6 +126,27 @@ impl World {
             let stream = &written[self.turn % written.len()];
             let case = self.judged(query, after);
             self.judge(stream, &case, form).await?;
+        }
+        Ok(())
+    }
+
+    /// Matches with more events around them than any usual page holds.
+    pub(super) async fn far_apart(&mut self) -> Outcome {
+        let writer = self.stream("writers", "w");
+        for (nth, (before, after)) in [(0, 1_030), (1_030, 0), (600, 600)].into_iter().enumerate() {
+            let (long, name) = (self.stream("long", &format!("{nth}")), format!("rare-{nth}"));
+            self.fill(&long, before).await?;
+            self.put(&long, &name, &[]).await?;
+            self.fill(&long, after).await?;
+            for source in [Source::from(long.clone()), long.category.clone().into(), Source::Log] {
+                let query = Query::from(self.item(source, &[name.as_str()], &[])?);
+                let found = self.log.iter().rev().find(|event| query.matches(event));
+                let number = found.map_or(0, |event| event.sequence_number.value());
+                for after in [0, number / 2, number - 1, number] {
+                    let case = self.judged(&query, SequenceNumber::new(after));
+                    self.judge(&writer, &case, Form::Append(1)).await?;
+                }
+            }
         }
         Ok(())
     }

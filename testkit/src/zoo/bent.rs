@@ -289,7 +289,7 @@ impl<B: Bend> StorageAdapter for Bent<B> {
 }
 
 /// A read that takes each page from the log as it is then.
-fn live<B: Bend>(
+pub(super) fn live<B: Bend>(
     shared: Arc<Shared>,
     bend: Arc<B>,
     size: NonZeroUsize,

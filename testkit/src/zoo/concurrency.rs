@@ -84,7 +84,7 @@ bent_specimens! {
     }
 
     /// Numbers are taken before the lock, so that a later one can be committed first.
-    NumbersBeforeLock caught by ["r2.gated", "r2.log"] {
+    NumbersBeforeLock caught by ["r2.gated", "r2.log", "r2.category", "r2.stream", "r2.filtered", "r2.two_handles"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             self.check_append(&writes)?;
             let count: usize = writes.iter().map(|write| write.events.len()).sum();
@@ -242,12 +242,12 @@ bent_specimens! {
 
 /// A lock for each stream.
 #[derive(Debug, Default)]
-struct StreamLocks(
+pub(super) struct StreamLocks(
     std::sync::Mutex<std::collections::HashMap<annals::StreamId, Arc<tokio::sync::Mutex<()>>>>,
 );
 
 impl StreamLocks {
-    fn of(&self, stream: &annals::StreamId) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn of(&self, stream: &annals::StreamId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(locks.entry(stream.clone()).or_default())
     }

@@ -1,12 +1,10 @@
-//! Conditions that are judged wrongly, and capabilities that are not what they are declared to be.
+//! Conditions that are judged wrongly, and refusals that are told or undone wrongly.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use annals::{
-    Append, Capabilities, Error, Facts, Order, Position, Query, QueryItem, ReadOptions, Result,
-    SequenceNumber, Source, StoredEvent, Tags, WriteCondition,
-};
+use annals::{Append, Error, Facts, Position, Result, StoredEvent, StreamId, WriteCondition};
 
 use super::bent::{Bend, Log, NAME, Shared};
 use super::numbers::Plain;
@@ -19,20 +17,6 @@ fn judge_as(log: &Log, write: &Append, condition: WriteCondition) -> Result<()> 
 /// Whether one leaf of the condition holds, by the right definition.
 fn leaf_holds(log: &Log, write: &Append, leaf: &WriteCondition) -> bool {
     judge_as(log, write, leaf.clone()).is_ok()
-}
-
-/// Looks for a match as if the query's items were these.
-fn match_items(
-    log: &Log,
-    query: &Query,
-    after: SequenceNumber,
-    item: impl Fn(QueryItem) -> QueryItem,
-) -> Option<SequenceNumber> {
-    log.first_match(&Query::any_of(query.items().iter().cloned().map(item)), after)
-}
-
-fn without(feature: impl Fn(Capabilities) -> Capabilities) -> Capabilities {
-    feature(Plain.capabilities())
 }
 
 bent_specimens! {
@@ -325,266 +309,156 @@ bent_specimens! {
         }
     }
 
-    /// A match at `after` itself counts.
-    NoMatchInclusive caught by ["cond.no_match_bounds"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            log.first_match(query, SequenceNumber::new(after.value().saturating_sub(1)))
-        }
-    }
-
-    /// The first event after `after` does not count.
-    NoMatchOneTooFar caught by ["cond.no_match_bounds"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let far = if after == SequenceNumber::START { after } else { SequenceNumber::new(after.value().saturating_add(1)) };
-            log.first_match(query, far)
-        }
-    }
-
-    /// Matches before `after` count too.
-    NoMatchIgnoresAfter caught by ["cond.no_match_bounds"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, _: SequenceNumber) -> Option<SequenceNumber> {
-            log.first_match(query, SequenceNumber::START)
-        }
-    }
-
-    /// Conditions on queries always hold.
-    NoMatchIgnored caught by ["cond.no_match_bounds"] {
-        fn first_match(&self, _: &Log, _: &Append, _: &Query, _: SequenceNumber) -> Option<SequenceNumber> {
-            None
-        }
-    }
-
-    /// Event names of the query are ignored.
-    NoMatchIgnoresNames caught by ["cond.no_match_names"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |item| QueryItem { names: Vec::new(), ..item })
-        }
-    }
-
-    /// Only the first event name of an item counts.
-    NoMatchFirstName caught by ["cond.no_match_names"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |mut item| {
-                item.names.truncate(1);
-                item
-            })
-        }
-    }
-
-    /// Any of an item's tags is enough.
-    NoMatchAnyTag caught by ["cond.no_match_tags"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let one_tag = |item: &QueryItem| -> Vec<QueryItem> {
-                if item.tags.is_empty() {
-                    return vec![item.clone()];
-                }
-                let with = |tag: &annals::Tag| item.clone().with_tags(Tags::from_iter([tag.clone()]));
-                item.tags.iter().map(with).collect()
-            };
-            let items: Vec<QueryItem> = query.items().iter().flat_map(one_tag).collect();
-            log.first_match(&Query::any_of(items), after)
-        }
-    }
-
-    /// Tags of the query are ignored.
-    NoMatchIgnoresTags caught by ["cond.no_match_tags"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |item| item.with_tags(Tags::NONE))
-        }
-    }
-
-    /// Only the first item of a query counts.
-    NoMatchFirstItem caught by ["cond.no_match_items"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            log.first_match(&Query::any_of(query.items().iter().take(1).cloned()), after)
-        }
-    }
-
-    /// Names of one item and tags of another make a match together.
-    NoMatchMixesItems caught by ["cond.no_match_items"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let names: Vec<_> = query.items().iter().flat_map(|item| item.names.clone()).collect();
-            match_items(log, query, after, |item| {
-                if item.names.is_empty() { item } else { QueryItem { names: names.clone(), ..item } }
-            })
-        }
-    }
-
-    /// Queries look at the written stream only.
-    NoMatchOwnStreamOnly caught by ["cond.no_match_sources"] {
-        fn first_match(&self, log: &Log, write: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let own = Source::Stream(write.stream.clone());
-            let mut events = log.candidates(&own.into());
-            let found = events.find(|event| event.sequence_number > after && query.matches(event));
-            found.map(|event| event.sequence_number)
-        }
-    }
-
-    /// Queries look at the whole log, whatever their source.
-    NoMatchIgnoresSource caught by ["cond.no_match_sources"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |item| QueryItem { source: Source::Log, ..item })
-        }
-    }
-
-    /// The query without items matches nothing.
-    NoMatchAllIsNone caught by ["cond.no_match_all"] {
-        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            if query.items().is_empty() { None } else { log.first_match(query, after) }
-        }
-    }
-
-    /// Of several queries in one condition only the first is looked up.
-    NoMatchFirstQuery caught by ["cond.no_match_random"] {
-        fn facts(&self, log: &Log, write: &Append) -> Facts {
-            let mut facts = Plain.facts(log, write);
-            facts.matches.iter_mut().skip(1).for_each(|answer| *answer = None);
-            facts
-        }
-    }
-
-    /// Predicates are not asked.
-    CustomIgnored caught by ["cond.custom"] {
+    /// An append without a condition needs a stream that exists.
+    AlwaysNeedsStream caught by ["cond.always"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
             match &write.condition {
-                WriteCondition::Custom(_) => Ok(()),
+                WriteCondition::Always => judge_as(log, write, WriteCondition::StreamExists),
                 _ => Plain.judge(log, write),
             }
         }
     }
 
-    /// Predicates are given the first event of the stream.
-    CustomSeesFirst caught by ["cond.custom"] {
-        fn facts(&self, log: &Log, write: &Append) -> Facts {
-            let first = log.events.iter().find(|event| event.stream == write.stream).cloned();
-            Facts { last: first, ..Plain.facts(log, write) }
-        }
-    }
-
-    /// Predicates are given the last event of the log.
-    CustomSeesLog caught by ["cond.custom"] {
-        fn facts(&self, log: &Log, write: &Append) -> Facts {
-            Facts { last: log.events.last().cloned(), ..Plain.facts(log, write) }
-        }
-    }
-
-    /// A predicate that panics leaves the store unusable.
-    PanicPoisons caught by ["cond.custom_panic"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            if shared.counter.load(Ordering::SeqCst) == 1 {
-                return Err(Error::unavailable("poisoned"));
+    /// A batch is judged event by event, each after those before it.
+    JudgedEventByEvent caught by ["cond.stream_is_empty", "cond.position_is"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut tried = log.clone();
+            for write in writes {
+                for event in &write.events {
+                    let one = Append::new(write.stream.clone(), [event.clone()], write.condition.clone());
+                    Plain.prepare(&mut tried, &[one])?.into_iter().for_each(|event| tried.push(event));
+                }
             }
-            if writes.iter().any(|write| write.condition.needs_last_event()) {
-                shared.counter.store(1, Ordering::SeqCst);
+            Plain.prepare(log, writes)
+        }
+    }
+
+    /// A stream exists once an append to it was tried.
+    ExistsOnceTried { tried: Mutex<HashSet<StreamId>> } caught by ["cond.stream_exists"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = !tried.insert(write.stream.clone());
+            match &write.condition {
+                WriteCondition::StreamExists if known => Ok(()),
+                _ => Plain.judge(log, write),
             }
-            let outcome = Plain.append(shared, writes).await;
-            shared.counter.store(0, Ordering::SeqCst);
-            outcome
         }
     }
 
-    /// Several streams in a call are accepted, though not declared.
-    MultiUndeclared caught by ["cap.multi_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_multi_stream_append(false))
+    /// A guard is judged on the log as a whole.
+    GuardLooksAtLog caught by ["cond.scope"] {
+        fn facts(&self, log: &Log, write: &Append) -> Facts {
+            let facts = Plain.facts(log, write);
+            let last = log.events.last().map(|event| event.position);
+            Facts { head: if write.events.is_empty() { last } else { facts.head }, ..facts }
         }
+    }
 
+    /// Of a composition inside a composition inside a composition only the first part is judged.
+    DeepPartsCut caught by ["cond.composite", "cond.random"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            judge_as(log, write, cut(&write.condition, 0))
+        }
+    }
+
+    /// Of alternatives only the first three count.
+    AnyOfFirstThree caught by ["cond.composite", "cond.depth"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            match &write.condition {
+                WriteCondition::Any(parts) => {
+                    judge_as(log, write, WriteCondition::Any(parts.iter().take(3).cloned().collect()))
+                }
+                _ => Plain.judge(log, write),
+            }
+        }
+    }
+
+    /// Conditions of any depth are accepted.
+    DepthUnlimited caught by ["cond.depth"] {
         fn check_append(&self, writes: &[Append]) -> Result<()> {
-            Plain.check_append(writes)
+            let mut writes = writes.to_vec();
+            writes.iter_mut().for_each(|write| write.condition = WriteCondition::Always);
+            Plain.check_append(&writes)
         }
     }
 
-    /// Query conditions that are not declared pass.
-    QueryConditionUndeclared caught by ["cap.query_conditions_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_query_conditions(false))
-        }
-
+    /// Conditions may be nested 32 deep only.
+    DepthHalved caught by ["cond.depth"] {
         fn check_append(&self, writes: &[Append]) -> Result<()> {
-            Plain.check_append(writes)
-        }
-
-        fn first_match(&self, _: &Log, _: &Append, _: &Query, _: SequenceNumber) -> Option<SequenceNumber> {
-            None
-        }
-    }
-
-    /// Undeclared query conditions are refused alone, and pass inside a composition.
-    QueryConditionUndeclaredNested caught by ["cap.nested_conditions_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_query_conditions(false))
-        }
-
-        fn check_append(&self, writes: &[Append]) -> Result<()> {
-            let alone = |write: &Append| matches!(write.condition, WriteCondition::NoMatch { .. });
-            if writes.iter().any(alone) { self.capabilities().check_append(NAME, writes) } else { Plain.check_append(writes) }
+            let deeper = |inner: &Append| {
+                let wrap = |inner, _| WriteCondition::All(vec![inner]);
+                Append { condition: (0..32).fold(inner.condition.clone(), wrap), ..inner.clone() }
+            };
+            Plain.check_append(&writes.iter().map(deeper).collect::<Vec<_>>())
         }
     }
 
-    /// Undeclared predicates pass.
-    CustomUndeclared caught by ["cap.custom_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_custom_conditions(false))
-        }
-
-        fn check_append(&self, writes: &[Append]) -> Result<()> {
-            Plain.check_append(writes)
-        }
-    }
-
-    /// Undeclared tags are dropped silently.
-    TagsUndeclared caught by ["cap.tags_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_tags(false))
-        }
-
-        fn check_append(&self, writes: &[Append]) -> Result<()> {
-            Plain.check_append(writes)
-        }
-
-        fn insert(&self, log: &mut Log, mut event: StoredEvent) {
-            event.event.tags = Tags::NONE;
-            log.push(event);
+    /// What a refused append was to store is stored with the next one that is done.
+    RefusedStoredLater { kept: Mutex<Vec<Append>> } caught by ["cond.unmet_stores_nothing"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let prepared = Plain.prepare(log, writes).inspect_err(|_| {
+                kept.extend(writes.iter().cloned().map(|write| Append { condition: WriteCondition::Always, ..write }));
+            })?;
+            for write in kept.drain(..).filter(|write| !writes.iter().any(|other| other.stream == write.stream)) {
+                let late = Plain.prepare(log, &[write]).unwrap_or_default();
+                late.into_iter().for_each(|event| log.push(event));
+            }
+            Plain.prepare(log, writes).or(Ok(prepared))
         }
     }
 
-    /// Undeclared tags are refused in appends, and ignored in queries.
-    TagsUndeclaredInQuery caught by ["cap.tags_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_tags(false))
-        }
-
-        fn check_read(&self, _: &Query, _: &ReadOptions) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A log is read in full though order holds within a category only.
-    WideReadAllowed caught by ["cap.order_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_order(Order::Category))
-        }
-
-        fn check_read(&self, _: &Query, _: &ReadOptions) -> Result<()> {
-            Ok(())
+    /// The refusal of one of several alternatives names the first of them only.
+    ErrorNamesFirstAlternative caught by ["cond.error_detail"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            Plain.judge(log, write).map_err(|error| match error {
+                Error::ConditionFailed(mut unmet) => {
+                    if let WriteCondition::Any(parts) = &unmet.failed
+                        && let Some(first) = parts.first()
+                    {
+                        unmet.failed = first.clone();
+                    }
+                    Error::ConditionFailed(unmet)
+                }
+                other => other,
+            })
         }
     }
 
-    /// A wider read is refused even where the caller permits it.
-    WideReadNeverAllowed caught by ["cap.order_refused"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_order(Order::Category))
-        }
-
-        fn check_read(&self, query: &Query, _: &ReadOptions) -> Result<()> {
-            self.capabilities().check_read(NAME, query, &ReadOptions::default())
+    /// A refusal does not tell the event that matches.
+    ErrorWithoutMatch caught by ["cond.error_detail"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            Plain.judge(log, write).map_err(|error| match error {
+                Error::ConditionFailed(mut unmet) => {
+                    unmet.matched = None;
+                    Error::ConditionFailed(unmet)
+                }
+                other => other,
+            })
         }
     }
 
-    /// What it declares changes once it was asked.
-    CapabilitiesChange { asked: AtomicBool } caught by ["cap.constant"] {
-        fn capabilities(&self) -> Capabilities {
-            without(|all| all.with_custom_conditions(!self.asked.swap(true, Ordering::SeqCst)))
+    /// The numbers of a refused append stay used, though contiguity is declared.
+    RefusalUsesNumbers caught by ["cond.unmet_stores_nothing", "err.nothing_written"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            Plain.prepare(log, writes).inspect_err(|error| {
+                if error.is_condition_failed() {
+                    log.last += 1;
+                }
+            })
         }
+    }
+}
+
+/// The condition without all but the first part of what is three deep.
+fn cut(condition: &WriteCondition, depth: usize) -> WriteCondition {
+    let parts = |parts: &[WriteCondition]| -> Vec<WriteCondition> {
+        let count = if depth >= 2 { 1 } else { parts.len() };
+        parts.iter().take(count).map(|part| cut(part, depth + 1)).collect()
+    };
+    match condition {
+        WriteCondition::All(all) => WriteCondition::All(parts(all)),
+        WriteCondition::Any(any) => WriteCondition::Any(parts(any)),
+        leaf => leaf.clone(),
     }
 }

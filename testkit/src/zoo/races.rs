@@ -1,0 +1,188 @@
+//! Conditions and event ids that are judged rightly, but not together with the write.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use annals::{Append, Error, Result, StoredEvent, WriteCondition};
+
+use super::bent::{Log, NAME, Shared, dawdle};
+use super::concurrency::StreamLocks;
+use super::numbers::Plain;
+
+fn push_all(log: &mut Log, prepared: &[StoredEvent]) {
+    prepared.iter().for_each(|event| log.push(event.clone()));
+}
+
+/// The same writes without the conditions that were judged before.
+fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
+    let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
+    writes.iter().map(|write| if judged(write) { without(write) } else { write.clone() }).collect()
+}
+
+bent_specimens! {
+    /// Conditions are judged under the lock, which is let go for a moment before the events are stored.
+    LockTakenTwice caught by ["cond.one_winner"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let prepared = self.prepare(&mut shared.log(), &writes)?;
+            std::thread::yield_now();
+            push_all(&mut shared.log(), &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Conditions are judged on a copy, and only positions and ids once the lock is held.
+    JudgedOnCopy caught by ["cond.judged_inside"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let mut copy = shared.log().clone();
+            self.prepare(&mut copy, &writes)?;
+            let mut log = shared.log();
+            let prepared = self.prepare(&mut log, &unconditional(&writes, |_| true))?;
+            push_all(&mut log, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Writers that meet on a store are all refused.
+    AllLose caught by ["cond.progress"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            shared.counter.fetch_add(1, Ordering::SeqCst);
+            dawdle().await;
+            let met = shared.counter.load(Ordering::SeqCst) > 1;
+            dawdle().await;
+            shared.counter.fetch_sub(1, Ordering::SeqCst);
+            let mut writes = writes;
+            for write in writes.iter_mut().filter(|_| met) {
+                write.condition = WriteCondition::Any(Vec::new());
+            }
+            Plain.append(shared, writes).await
+        }
+    }
+
+    /// What queries find is looked up before the lock is taken; the rest is judged under it.
+    QueriesBeforeLock caught by ["cond.no_match_race"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let asks = |write: &Append| !write.condition.queries().is_empty();
+            {
+                let log = shared.log();
+                writes.iter().filter(|write| asks(write)).try_for_each(|write| self.judge(&log, write))?;
+            }
+            dawdle().await;
+            Plain.append(shared, unconditional(&writes, asks)).await
+        }
+    }
+
+    /// Guards are judged before the lock is taken; what is written is judged under it.
+    GuardsBeforeLock caught by ["cond.guard_race"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let guards = |write: &Append| write.events.is_empty();
+            {
+                let log = shared.log();
+                writes.iter().filter(|write| guards(write)).try_for_each(|write| self.judge(&log, write))?;
+            }
+            dawdle().await;
+            Plain.append(shared, unconditional(&writes, guards)).await
+        }
+    }
+
+    /// Only the streams that a call writes to are locked, whatever its conditions look at.
+    LockPerStream { streams: StreamLocks } caught by ["cond.judged_inside"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let mut written: Vec<_> = writes.iter().filter(|write| !write.events.is_empty()).collect();
+            written.sort_by(|a, b| a.stream.cmp(&b.stream));
+            let mut held = Vec::new();
+            for write in written {
+                held.push(self.streams.of(&write.stream).lock_owned().await);
+            }
+            let copy = shared.log().clone();
+            writes.iter().try_for_each(|write| self.judge(&copy, write))?;
+            let mut log = shared.log();
+            let prepared = self.prepare(&mut log, &unconditional(&writes, |_| true))?;
+            push_all(&mut log, &prepared);
+            Ok(prepared)
+        }
+    }
+
+    /// Event ids are looked up before the lock is taken.
+    IdsBeforeLock caught by ["idem.duplicate_race"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            {
+                let log = shared.log();
+                Plain.duplicates(&log, &writes)?;
+            }
+            dawdle().await;
+            let _alone = shared.writer.lock().await;
+            let mut log = shared.log();
+            let prepared = self.prepare(&mut log, &writes)?;
+            push_all(&mut log, &prepared);
+            Ok(prepared)
+        }
+
+        fn duplicates(&self, _: &Log, _: &[Append]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An event id that somebody else stores at the same time is an error of the driver.
+    RacedIdIsBackendError caught by ["idem.duplicate_race"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            {
+                let log = shared.log();
+                Plain.duplicates(&log, &writes)?;
+            }
+            dawdle().await;
+            Plain.append(shared, writes).await.map_err(|error| match error {
+                Error::DuplicateEvent(_) => Error::Backend { adapter: NAME, source: "unique violation".into() },
+                other => other,
+            })
+        }
+    }
+
+    /// Losers of a race are told to try again later.
+    LosersAreBusy caught by ["cond.loser_error"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let before = shared.log().last;
+            dawdle().await;
+            let outcome = Plain.append(shared, writes).await;
+            let raced = shared.log().last != before;
+            outcome.map_err(|error| match error {
+                Error::ConditionFailed(_) if raced => Error::unavailable("could not serialize access"),
+                other => other,
+            })
+        }
+    }
+
+    /// Losers of a race are told the state that they began with.
+    LosersToldOldState caught by ["cond.loser_error"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let before = shared.log().clone();
+            dawdle().await;
+            Plain.append(shared, writes).await.map_err(|error| match error {
+                Error::ConditionFailed(mut unmet) => {
+                    unmet.actual = before.last_of(&unmet.stream).map(|last| last.position);
+                    Error::ConditionFailed(unmet)
+                }
+                other => other,
+            })
+        }
+    }
+
+    /// A stream that others write to at the same time is refused, though its condition is that it exists.
+    AnyChangeRefuses caught by ["cond.no_spurious"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let lengths = |log: &Log| writes.iter().map(|write| log.len_of(&write.stream)).collect::<Vec<_>>();
+            let before = lengths(&shared.log());
+            dawdle().await;
+            let changed = lengths(&shared.log()) != before;
+            let mut writes = writes;
+            for write in writes.iter_mut().filter(|write| changed && !matches!(write.condition, WriteCondition::Always)) {
+                write.condition = WriteCondition::Any(Vec::new());
+            }
+            Plain.append(shared, writes).await
+        }
+    }
+}
