@@ -93,7 +93,7 @@ impl Harness for Postgres {
                 let server = Arc::new(blocking(PostgresServer::start).await?);
                 let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
                 own.insert(namespace.to_owned(), Arc::clone(&server));
-                options(&server.url(), namespace)?.with_order(self.order)
+                crate::common::options(&server.url(), namespace)?.with_order(self.order)
             }
             other => return Err(format!("no {other:?} on PostgreSQL").into()),
         };
