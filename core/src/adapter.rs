@@ -58,7 +58,7 @@ impl Append {
 /// - **A5** Any error but `OutcomeUnknown` means that nothing was written.
 /// - **A6** A future that is dropped at any await leaves all or nothing stored, and nothing locked or half open.
 /// - **A7** An [`Append`] without events is a guard: its condition is judged, nothing is stored. A known event id
-///   is `DuplicateEvent`. One stream twice in a call is `Invalid`.
+///   is `DuplicateEvent`, whatever the conditions. One stream twice in a call is `Invalid`.
 ///
 /// **Reading**
 /// - **R1** A read that begins after `append` returned sees what it stored, on every handle to the same store.
@@ -82,7 +82,8 @@ impl Append {
 ///    [`StoredEvent::new`] makes them.
 /// 2. `read`: call [`Capabilities::check_read`] and give its error as the only item. Read by key (`sequence number >
 ///    last seen`), one statement a page, and nothing held between pages. Do no I/O before the first poll.
-/// 3. Give every lock, queue and wait a bound, and answer `Unavailable` when it runs out.
+/// 3. Give every lock, queue and wait a bound, and answer `Unavailable` when it runs out. Handles, futures and pages
+///    may be dropped anywhere, also on a thread without a runtime.
 /// 4. Run the conformance suite. Methods of your own (`connect`, `migrate`) are inherent, outside this trait.
 ///
 /// A decorator answers `capabilities` for what it makes of the inner adapter; all methods are required so that
@@ -98,7 +99,7 @@ pub trait StorageAdapter: fmt::Debug + Send + Sync + 'static {
     /// Appends all of `writes` or none; gives the events as stored, in the order given. No writes: nothing.
     async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>>;
 
-    /// Reads what `query` matches. Lazy: nothing happens before the first poll.
+    /// Reads what `query` matches. Lazy: nothing happens before the first poll. It outlives this handle.
     fn read(&self, query: Query, options: ReadOptions) -> EventPages;
 }
 

@@ -15,7 +15,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// What went wrong, told by what to do about it.
 ///
 /// After every variant but [`OutcomeUnknown`](Self::OutcomeUnknown) nothing of the append was written.
-/// Messages hold no payload, metadata or secret.
+/// Messages hold no payload, metadata or secret; only the source of [`Projection`](Self::Projection) is the projector's
+/// own error, and says what that says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

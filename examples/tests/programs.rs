@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// The example `name`: cargo puts it beside the tests, in a folder of its own.
+/// The example `name`: `cargo test` builds it, but not with `--all-targets`, and puts it beside the tests in a folder
+/// of its own.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let folder = test.ancestors().nth(2).expect("a folder").join("examples");

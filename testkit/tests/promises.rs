@@ -18,7 +18,7 @@ ANNALS_UPDATE_DOCS=1 cargo test -p annals-testkit --test promises -->
 
 Each rule of the contract (`StorageAdapter` in `annals`) has checks in the conformance suite (`annals-testkit`) that
 prove it on any adapter. The suite itself is proven on a zoo of broken adapters: *caught* counts those that a check
-is known to catch, in each of twenty runs.
+is known to catch: in each of twenty runs, stochastic ones in nearly all.
 
 - **required** checks are deterministic: a right adapter passes always, a wrong one fails always.
 - **stochastic** checks race: a right adapter passes always, a wrong one fails with high probability in each run.

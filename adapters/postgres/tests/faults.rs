@@ -19,13 +19,13 @@ use common::{
 };
 
 fn chain(error: &Error) -> String {
-    let mut text = format!("{error} {error:?}");
+    let mut texts = vec![format!("{error} {error:?}")];
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(&format!(" {cause} {cause:?}"));
+        texts.push(format!("{cause} {cause:?}"));
         next = cause.source();
     }
-    text
+    texts.join(" ")
 }
 
 #[tokio::test]

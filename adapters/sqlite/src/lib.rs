@@ -29,6 +29,8 @@
 //! - Known ids are found by the unique index on them, when a row is inserted. It costs about a tenth of the write
 //!   rate, more with random ids in a log that is larger than memory; there is no cheaper proof, as any id may be
 //!   any older event's. The ids that [`NewEvent`](annals::NewEvent) makes grow with time, which keeps it compact.
+//! - A read goes to a thread and back. A short one, by a caller that makes one after the other, takes about twice
+//!   as long for it as SQLite alone does; long ones, and several at the same time, do not.
 //! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
 //!   the first tag.
 //!

@@ -172,7 +172,7 @@ bent_specimens! {
     }
 
     /// A second handle reads what was there when it was opened, and each append of its own.
-    SecondHandleStale { seen: AtomicU64 } caught by ["vis.two_handles"] {
+    SecondHandleStale { seen: AtomicU64 } caught by ["vis.two_handles", "model.two_handles"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             let stored = Plain.append(shared, writes).await?;
             let last = stored.last().map_or(0, |event| event.sequence_number.value());

@@ -21,7 +21,7 @@ fn leaf_holds(log: &Log, write: &Append, leaf: &WriteCondition) -> bool {
 
 bent_specimens! {
     /// Conditions are not judged.
-    ConditionIgnored caught by ["cond.position_is"] {
+    ConditionIgnored caught by ["cond.position_is", "model.sequential"] {
         fn judge(&self, _: &Log, _: &Append) -> Result<()> {
             Ok(())
         }

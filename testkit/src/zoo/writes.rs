@@ -16,7 +16,7 @@ fn by_write(writes: &[Append], prepared: Vec<StoredEvent>) -> Vec<Vec<StoredEven
 
 bent_specimens! {
     /// A batch is stored from its end.
-    BatchReversed caught by ["append.batch_order"] {
+    BatchReversed caught by ["append.batch_order", "model.sequential"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut writes = writes.to_vec();
             writes.iter_mut().for_each(|write| write.events.reverse());
