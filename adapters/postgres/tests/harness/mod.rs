@@ -101,7 +101,7 @@ impl Harness for Postgres {
     }
 
     async fn open_gated(&self, namespace: &str) -> Result<(Store, Arc<dyn Gate>), BoxError> {
-        let options = self.options(namespace).await?.with_lock_timeout(Duration::from_mins(1));
+        let options = self.options(namespace).await?.with_lock_timeout(Duration::from_secs(60));
         let store = make(options).await?;
         let url = self.url(namespace).await?;
         let client = admin(&url).await?;
@@ -125,9 +125,9 @@ impl Harness for Postgres {
             blocking(move || {
                 let server = server?;
                 if kill {
-                    server.kill()?
+                    server.kill()?;
                 } else {
-                    server.stop()?
+                    server.stop()?;
                 }
                 server.start_again()
             })
@@ -273,9 +273,8 @@ impl CommitGate {
 
     fn order(&self, lock: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
-        if self.orders.send((lock, done)).is_err() || is_done.recv().is_err() {
-            panic!("the session that holds the gate is gone");
-        }
+        let has_ended = self.orders.send((lock, done)).is_err() || is_done.recv().is_err();
+        assert!(!has_ended, "the session that holds the gate is gone");
     }
 
     async fn is_waited_for(&self, client: &Client) -> bool {
