@@ -85,7 +85,7 @@ use crate::writer::{Request, Writer};
 const NAME: &str = "postgres";
 
 /// The largest payload, and the largest metadata, in bytes: the server holds several copies of one in memory.
-const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((32 << 20) - 1);
+const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
 
 /// An event store in a PostgreSQL database. Clones are handles to the same store; its threads and connections end
 /// when the last handle and the last read are gone and what was queued is committed.

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
+use std::time::Duration;
 
 use annals::{
     Append, BoxError, EventId, EventName, NewEvent, Payload, Query, ReadOptions, Result,
@@ -23,7 +24,9 @@ use futures_util::TryStreamExt;
 pub(crate) fn options(url: &str, schema: &str) -> Result<PostgresOptions, BoxError> {
     let mut config: Config = url.parse()?;
     config.application_name(schema);
-    Ok(PostgresOptions::from_config(config).with_schema(schema))
+    // The machine may be busy with other tests.
+    let patient = Duration::from_secs(20);
+    Ok(PostgresOptions::from_config(config).with_schema(schema).with_pool_timeout(patient))
 }
 
 /// A connection beside the adapter's.
