@@ -27,6 +27,13 @@ if ! command -v cargo >/dev/null; then
 fi
 need git git
 need cc gcc
+# PostgreSQL's server programs are often not on the path; those of Debian have a folder for each version.
+if [ -z "${ANNALS_POSTGRES_URL:-}" ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    need initdb postgresql
+fi
+export PATH="$PATH:/usr/sbin"
+need pgbouncer pgbouncer
+need openssl openssl
 for component in fmt clippy; do
     if ! cargo "$component" --version >/dev/null 2>&1; then
         echo "cargo $component is missing: adding it to the toolchain"
@@ -48,7 +55,8 @@ cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 step "tests, those in the documentation included"
 # Without --all-targets: it would build tests of the examples in place of the programs, which tests run.
-cargo test --workspace --all-features --locked
+# What cannot run for want of a server or a program is a failure here.
+CI=true cargo test --workspace --all-features --locked
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
