@@ -19,9 +19,9 @@ struct Arguments {
     /// The repository, or a folder of it
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Where to keep the events: the path of an SQLite file, or `memory`. Otherwise a file beside the program.
-    /// What it holds already is not imported again
-    #[arg(long)]
+    /// Where to keep the events: the path of an SQLite file, the URL of a PostgreSQL database, or `memory`. Otherwise
+    /// a file beside the program. What it holds already is not imported again
+    #[arg(long, env = "ANNALS_STORE", hide_env_values = true)]
     store: Option<String>,
     /// Draw a chart to this SVG file
     #[arg(long, value_name = "FILE")]
@@ -57,7 +57,7 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let repository = Repository::open(&arguments.path)?;
     let name = arguments.store.clone().map_or_else(store::default_file, Ok)?;
     let store = Store::open(&name).await?;
-    let told = tell(&arguments, &name, &repository, &store.events()).await;
+    let told = tell(&arguments, &store::shown(&name), &repository, &store.events()).await;
     store.close().await;
     told
 }

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 /// The story of a profile: append under conditions, read, project, and be refused.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to keep the events: `memory`, or the path of an SQLite file, which must have no profile of this
-    /// story yet. Otherwise a file beside the program is made afresh
-    #[arg(long)]
+    /// Where to keep the events: `memory`, the path of an SQLite file, or the URL of a PostgreSQL database, where
+    /// there must be no profile of this story yet. Otherwise a file beside the program is made afresh
+    #[arg(long, env = "ANNALS_STORE", hide_env_values = true)]
     store: Option<String>,
 }
 
@@ -52,7 +52,7 @@ async fn main() -> Done {
     let store = Store::open(&name).await?;
     story(&store.events()).await?;
     store.close().await;
-    println!("store: {name}");
+    println!("store: {}", store::shown(&name));
     Ok(())
 }
 

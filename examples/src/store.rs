@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use annals::{BoxError, EventStore};
 use annals_memory::MemoryAdapter;
+use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_sqlite::SqliteAdapter;
 
 /// A store, and its adapter to close it with.
@@ -13,10 +14,13 @@ pub enum Store {
     Memory(MemoryAdapter),
     /// In an SQLite file.
     Sqlite(SqliteAdapter),
+    /// In the schema `annals` of a PostgreSQL database.
+    Postgres(PostgresAdapter),
 }
 
 impl Store {
-    /// Opens the store of this name: `memory`, or the path of an SQLite file, which is made if it is not there.
+    /// Opens the store of this name: `memory`, the path of an SQLite file, or the URL of a PostgreSQL database. It is
+    /// made if it is not there.
     ///
     /// # Errors
     /// Names what can be given, when it is something else; why the store cannot be opened.
@@ -25,7 +29,9 @@ impl Store {
             return Ok(Self::Memory(MemoryAdapter::new()));
         }
         if name.starts_with("postgres://") || name.starts_with("postgresql://") {
-            return Err(format!("no adapter for PostgreSQL is built in; give: {CHOICES}").into());
+            let options = PostgresOptions::new(name)?;
+            options.migrate().await?;
+            return Ok(Self::Postgres(options.connect().await?));
         }
         if name.is_empty() || name.contains("://") {
             return Err(format!("there is no store {name:?}; give: {CHOICES}").into());
@@ -39,6 +45,7 @@ impl Store {
         match self {
             Self::Memory(adapter) => EventStore::new(adapter.clone()),
             Self::Sqlite(adapter) => EventStore::new(adapter.clone()),
+            Self::Postgres(adapter) => EventStore::new(adapter.clone()),
         }
     }
 
@@ -47,11 +54,23 @@ impl Store {
         match self {
             Self::Memory(_) => {}
             Self::Sqlite(adapter) => adapter.close().await,
+            Self::Postgres(adapter) => adapter.close().await,
         }
     }
 }
 
-const CHOICES: &str = "memory, or the path of an SQLite file";
+const CHOICES: &str = "memory, the path of an SQLite file, or the URL of a PostgreSQL database";
+
+/// The name of a store as it may be shown: without the password of a URL.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let shown = || {
+        let (scheme, rest) = name.split_once("://")?;
+        let (_, place) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{}", place.split('?').next()?))
+    };
+    shown().unwrap_or_else(|| name.split('?').next().unwrap_or_default().to_owned())
+}
 
 /// The file of a program that is told no store: beside the program, with the extension `db`. Of a program that
 /// cargo built that is in the target folder.

@@ -227,11 +227,19 @@ fn what_is_no_history_is_a_clear_error() {
 #[tokio::test]
 async fn a_store_that_is_not_there_is_named() {
     for (name, message) in [
-        ("oracle://host", "there is no store \"oracle://host\"; give: memory, or"),
-        ("", "there is no store \"\"; give: memory, or"),
-        ("postgres://host/db", "no adapter for PostgreSQL is built in; give: memory, or"),
+        ("oracle://host", "there is no store \"oracle://host\"; give: memory, the"),
+        ("", "there is no store \"\"; give: memory, the"),
+        ("postgres://u:p@127.0.0.1:1/db", "the store is unavailable"),
     ] {
         let error = Store::open(name).await.expect_err("no such store");
         assert!(error.to_string().starts_with(message), "{error}");
     }
+}
+
+#[test]
+fn no_password_is_shown() {
+    let shown = annals_examples::store::shown;
+    assert_eq!(shown("postgres://me:secret@host:1/db?password=secret"), "postgres://host:1/db");
+    assert_eq!(shown("postgres://host/db?password=secret"), "postgres://host/db");
+    assert_eq!(shown("a/file.db"), "a/file.db");
 }

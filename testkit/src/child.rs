@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::check::{Failure, Outcome};
-use crate::context::{Subject, event, within};
+use crate::context::{Context, Subject, event, within};
 use crate::scratch;
 use crate::suite::{Flavour, Suite, runtime};
 
@@ -114,16 +114,18 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this test binary again, to do `task`.
-    pub(crate) fn spawn(task: &Task) -> Outcome<Self> {
+    /// Starts this test binary again, to do `work` on the store of the check.
+    pub(crate) fn spawn(cx: &Context, work: Work) -> Outcome<Self> {
+        let task = Task { namespace: cx.namespace().to_owned(), work };
         let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
-        let text = serde_json::to_string(task).unwrap_or_default();
+        let text = serde_json::to_string(&task).unwrap_or_default();
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         if let Some(folder) = scratch::made() {
             command.env(scratch::VARIABLE, folder);
         }
         let mut process = command
             .env(VARIABLE, text)
+            .envs(cx.harness().environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

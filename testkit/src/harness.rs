@@ -61,6 +61,12 @@ pub trait Harness: Send + Sync + 'static {
         Err("the harness names no server".into())
     }
 
+    /// Variables of the environment that a child process of the same test binary needs to reach the same data, such as
+    /// the address of a server that this harness has started.
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// What the store of a namespace uses now, such as connections and open transactions; for [`Hook::Usage`].
     /// After a check every count must be back at or below what it was before.
     async fn usage(&self, namespace: &str) -> Result<BTreeMap<String, u64>, BoxError> {
@@ -79,6 +85,9 @@ pub enum Variant {
     StartAfter(SequenceNumber),
     /// With a single connection for everything; for [`Hook::PoolOfOne`].
     PoolOfOne,
+    /// On a server that no other namespace uses, where the harness shares one; for [`Disturbance::RestartServer`] and
+    /// [`Disturbance::KillServer`].
+    OwnServer,
     /// Connected through this address instead of the server's own; for [`Hook::Proxy`].
     Via(SocketAddr),
 }

@@ -129,6 +129,8 @@ mod id;
 mod markdown;
 pub mod model;
 mod op;
+#[cfg(unix)]
+mod postgres;
 mod proxy;
 mod recording;
 mod report;
@@ -148,6 +150,8 @@ pub use faulty::{Fault, Faulty, Point, polls};
 pub use gate::Latch;
 pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Variant};
 pub use id::{SeededIds, SequentialIds};
+#[cfg(unix)]
+pub use postgres::PostgresServer;
 pub use proxy::{Proxy, Side};
 pub use recording::{Call, Recording, Request};
 pub use report::{Entry, Report, SUITE_VERSION, Tally, Verdict};

@@ -9,6 +9,7 @@
 mod cache;
 pub mod fault;
 mod names;
+mod pages;
 pub mod placing;
 pub mod queue;
 mod row;
@@ -18,6 +19,7 @@ mod select;
 
 pub use cache::Cache;
 pub use names::{Dictionary, Lookup, Name, NameIds};
+pub use pages::{Page, PageSource, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
 pub use scan::{Bounds, Scan};
 pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};

@@ -88,6 +88,11 @@ impl Dictionary {
         self.names.get(&id)
     }
 
+    /// Learns a name that is at hand.
+    pub fn remember_name(&mut self, id: i64, name: Name) {
+        self.names.put(id, name);
+    }
+
     /// Learns a stream from the texts of its row.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Where an append lands: its conditions, and the numbers that it gets.
 
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use annals::{Append, Error, Facts, Position, Result, SequenceNumber, StoredEvent};
@@ -43,6 +44,22 @@ impl Placement {
 #[must_use]
 pub fn count(writes: &[Append]) -> usize {
     writes.iter().map(|write| write.events.len()).sum()
+}
+
+/// Refuses metadata of more than `most` bytes; the check of the contract bounds payloads only.
+///
+/// # Errors
+/// [`Error::Invalid`] when some is larger.
+pub fn check_metadata(most: NonZeroU32, writes: &[Append]) -> Result<()> {
+    let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
+    let events = writes.iter().flat_map(|write| &write.events);
+    let sizes = events.filter_map(|event| Some(event.metadata.as_ref()?.as_bytes().len()));
+    match sizes.max() {
+        Some(size) if size > most => {
+            Err(Error::invalid(format!("metadata has at most {most} bytes, got {size}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Judges the condition of `write`. A custom predicate runs on the writer, which a panic must not end.

@@ -144,7 +144,9 @@ impl Scan {
             },
             _ => self.left = 0,
         }
-        self.page = self.page.saturating_mul(GROWTH).min(self.largest_page);
+        // After a page that was too large for its bytes the next one is no longer than what was kept of it.
+        let next = if cut { page.len() } else { self.page.saturating_mul(GROWTH) };
+        self.page = next.clamp(1, self.largest_page);
     }
 
     /// Whether `last` is the last event that there can be.

@@ -49,6 +49,14 @@ pub enum SchemaError {
         /// The last version that this release knows.
         known: u32,
     },
+    /// An earlier release made it, or nothing is there yet; it waits for its migration.
+    #[error("the schema has version {found}, this release needs {known}: migrate it")]
+    Outdated {
+        /// The store's version; 0: there is none yet.
+        found: u32,
+        /// The version that this release needs.
+        known: u32,
+    },
     /// It holds tables that are not of Annals; nothing was changed.
     #[error("the database holds something that is not a log of Annals")]
     Foreign,

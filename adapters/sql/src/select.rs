@@ -116,11 +116,18 @@ pub enum Parameter {
 
 /// How an engine writes what differs between them.
 #[derive(Debug, Clone, Copy)]
-pub struct Dialect {
+pub struct Dialect<'a> {
     /// What stands before the number of a parameter: `?` or `$`.
     pub parameter: &'static str,
     /// What stands before and after a parameter that is a list, behind the column that is to be in it.
     pub member: (&'static str, &'static str),
+    /// The table of events.
+    pub events: &'a str,
+    /// The table of the tags of events.
+    pub event_tags: &'a str,
+    /// Where the index of a stream is sorted by position: the function of a stream and a sequence number that gives
+    /// the position of the first event after that number. `None`: it is sorted by sequence number.
+    pub seek: Option<&'a str>,
 }
 
 /// A statement with its values.
@@ -134,7 +141,7 @@ pub struct Select {
 
 /// The events of `item` within `bounds`.
 #[must_use]
-pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Select {
+pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect<'_>) -> Select {
     let mut statement = Statement { sql: String::with_capacity(384), values: Vec::new(), dialect };
     // In a stream few events are looked at, so their tags are checked one by one. Elsewhere the first tag leads.
     let leading = match item.scope {
@@ -143,22 +150,29 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Se
     };
     let number = if leading.is_some() { "t.sequence_number" } else { "e.sequence_number" };
     let columns = if want == Want::Events { COLUMNS } else { number };
-    let from = match leading {
-        Some(_) => "event_tags t CROSS JOIN events e",
-        None => "events e",
+    statement.push(&["SELECT ", columns, " FROM "]);
+    if leading.is_some() {
+        statement.push(&[dialect.event_tags, " t CROSS JOIN "]);
+    }
+    statement.push(&[dialect.events, " e WHERE "]);
+    let key = match (item.scope, dialect.seek) {
+        (Scope::Stream(id), Some(seek)) => {
+            statement.within_stream(id, bounds, seek);
+            "e.position"
+        }
+        (scope, _) => {
+            statement.within(number, bounds);
+            match scope {
+                Scope::Log => {}
+                Scope::Category(id) => statement.equals("e.category_id", id),
+                Scope::Stream(id) => statement.equals("e.stream_id", id),
+            }
+            number
+        }
     };
-    statement.push(&["SELECT ", columns, " FROM ", from, " WHERE ", number, " > "]);
-    statement.bind(Parameter::Number(bounds.after));
-    statement.push(&[" AND ", number, " <= "]);
-    statement.bind(Parameter::Number(bounds.until));
     if let Some(tag) = leading {
         statement.push(&[" AND e.sequence_number = t.sequence_number"]);
         statement.equals("t.tag_id", *tag);
-    }
-    match item.scope {
-        Scope::Log => {}
-        Scope::Category(id) => statement.equals("e.category_id", id),
-        Scope::Stream(id) => statement.equals("e.stream_id", id),
     }
     if let Some(names) = &item.names {
         statement.push(&[" AND e.name_id"]);
@@ -166,7 +180,7 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Se
     }
     let rest = item.tags.get(usize::from(leading.is_some())..).unwrap_or_default();
     if !rest.is_empty() {
-        statement.push(&[" AND (SELECT count(*) FROM event_tags x WHERE x.tag_id"]);
+        statement.push(&[" AND (SELECT count(*) FROM ", dialect.event_tags, " x WHERE x.tag_id"]);
         statement.member(rest);
         statement.push(&[" AND x.sequence_number = e.sequence_number) = "]);
         statement.bind(Parameter::Number(i64::try_from(rest.len()).unwrap_or(i64::MAX)));
@@ -175,7 +189,7 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Se
         Direction::Forward => " LIMIT ",
         Direction::Backward => " DESC LIMIT ",
     };
-    statement.push(&[" ORDER BY ", number, order]);
+    statement.push(&[" ORDER BY ", key, order]);
     statement.bind(Parameter::Number(bounds.limit));
     Select { sql: statement.sql, parameters: statement.values }
 }
@@ -183,10 +197,37 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect) -> Se
 struct Statement<'a> {
     sql: String,
     values: Vec<Parameter>,
-    dialect: &'a Dialect,
+    dialect: &'a Dialect<'a>,
 }
 
 impl Statement<'_> {
+    /// The bounds where the index is sorted by sequence number.
+    fn within(&mut self, number: &str, bounds: &Bounds) {
+        self.push(&[number, " > "]);
+        self.bind(Parameter::Number(bounds.after));
+        self.push(&[" AND ", number, " <= "]);
+        self.bind(Parameter::Number(bounds.until));
+    }
+
+    /// The same in a stream that is sorted by position. Both orders agree there.
+    fn within_stream(&mut self, id: i64, bounds: &Bounds, seek: &str) {
+        self.push(&["e.stream_id = "]);
+        self.bind(Parameter::Number(id));
+        let mut bound = |comparison: &str, number| {
+            self.push(&[" AND e.position ", comparison, " ", seek, "("]);
+            self.bind(Parameter::Number(id));
+            self.push(&[", "]);
+            self.bind(Parameter::Number(number));
+            self.push(&[")"]);
+        };
+        if bounds.after > 0 {
+            bound(">=", bounds.after);
+        }
+        if bounds.until < i64::MAX {
+            bound("<", bounds.until);
+        }
+    }
+
     fn push(&mut self, parts: &[&str]) {
         self.sql.extend(parts.iter().copied());
     }

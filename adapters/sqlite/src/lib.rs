@@ -46,25 +46,26 @@ mod threads;
 mod wal;
 mod writer;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use annals::{
-    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
+    Append, Capabilities, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
     StoredEvent,
 };
+use annals_sql::placing::check_metadata;
 use annals_sql::queue::{Queue, closed};
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
-use annals_sql::{Scan, oneshot};
+use annals_sql::{Page, PageSource, Scan, oneshot, pages};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
 pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
-use crate::threads::{Ended, Page, Reads};
+use crate::threads::{Ended, Reads};
 use crate::writer::Request;
 
 const NAME: &str = "sqlite";
@@ -178,7 +179,7 @@ impl StorageAdapter for SqliteAdapter {
 
     async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
-        check_metadata(&writes)?;
+        check_metadata(MAX_BYTES, &writes)?;
         if writes.is_empty() {
             return Ok(Vec::new());
         }
@@ -190,80 +191,14 @@ impl StorageAdapter for SqliteAdapter {
             return stream::iter([Err(error)]).boxed();
         }
         let scan = Scan::new(query, &options, self.shared.options.page_size.get());
-        let read = Read { adapter: self.clone(), rest: scan, asked: VecDeque::new(), begun: false };
-        stream::unfold(read, |mut read| async move { Some((read.turn().await?, read)) })
-            .fuse()
-            .boxed()
+        pages(self.clone(), scan)
     }
 }
 
-/// How many pages are read while one is consumed, from the third page on.
-const PAGES_AHEAD: usize = 2;
-
-/// A read under way. It holds no connection: pages that were asked for are read whether it is polled or not.
-struct Read {
-    adapter: SqliteAdapter,
-    /// What was not asked for yet.
-    rest: Scan,
-    /// Pages that come before it, in order.
-    asked: VecDeque<oneshot::Receiver<Page>>,
-    begun: bool,
-}
-
-impl Read {
-    async fn turn(&mut self) -> Option<Result<Vec<StoredEvent>>> {
-        match self.next_page().await {
-            Ok(page) if page.is_empty() => None,
-            Ok(page) => Some(Ok(page)),
-            Err(error) => {
-                self.asked.clear();
-                self.rest.set_items(Vec::new());
-                Some(Err(error))
-            }
-        }
-    }
-
-    /// The next page; empty when there is none.
-    async fn next_page(&mut self) -> Result<Vec<StoredEvent>> {
-        loop {
-            let next = match self.asked.pop_front() {
-                Some(next) => next,
-                None if self.rest.is_done() => return Ok(Vec::new()),
-                None => self.ask()?,
-            };
-            let (scan, page) = next.await.unwrap_or_else(|_| Err(closed()))?;
-            if !scan.is_done() {
-                if self.rest.is_done() && self.asked.is_empty() {
-                    self.rest = scan;
-                } else {
-                    // A page that was cut short: its other part comes before what was asked for already.
-                    self.asked.push_front(self.adapter.reads()?.ask(scan)?);
-                }
-            }
-            while self.begun && self.asked.len() < PAGES_AHEAD && !self.rest.is_done() {
-                let next = self.ask()?;
-                self.asked.push_back(next);
-            }
-            self.begun = true;
-            if !page.is_empty() {
-                return Ok(page);
-            }
-        }
-    }
-
-    fn ask(&mut self) -> Result<oneshot::Receiver<Page>> {
-        self.adapter.reads()?.ask(self.rest.split())
-    }
-}
-
-fn check_metadata(writes: &[Append]) -> Result<()> {
-    let most = usize::try_from(MAX_BYTES.get()).unwrap_or(usize::MAX);
-    let events = writes.iter().flat_map(|write| &write.events);
-    let sizes = events.filter_map(|event| Some(event.metadata.as_ref()?.as_bytes().len()));
-    match sizes.max() {
-        Some(size) if size > most => {
-            Err(Error::invalid(format!("metadata has at most {most} bytes, got {size}")))
-        }
-        _ => Ok(()),
+impl PageSource for SqliteAdapter {
+    fn ask(&self, scan: Scan, _ahead: bool) -> BoxFuture<'static, Page> {
+        // A thread reads it, polled or not.
+        let asked = self.reads().and_then(|reads| reads.ask(scan));
+        async move { asked?.await.unwrap_or_else(|_| Err(closed())) }.boxed()
     }
 }

@@ -15,8 +15,13 @@ use uuid::Uuid;
 
 use crate::error::{Failure, Outcome};
 
-const SQLITE: Dialect =
-    Dialect { parameter: "?", member: (" IN (SELECT value FROM json_each(", "))") };
+const SQLITE: Dialect<'_> = Dialect {
+    parameter: "?",
+    member: (" IN (SELECT value FROM json_each(", "))"),
+    events: "events",
+    event_tags: "event_tags",
+    seek: None,
+};
 
 /// A page ends early when its payloads have so many bytes.
 const PAGE_BYTES: usize = 4 << 20;

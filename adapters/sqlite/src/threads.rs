@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use annals::{Error, Result, StoredEvent};
+use annals::{Error, Result};
 use annals_sql::queue::{Queue, closed, queue};
 use annals_sql::schema::SchemaStatus;
-use annals_sql::{Scan, oneshot};
+use annals_sql::{Page, Scan, oneshot};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::connect;
@@ -20,8 +20,6 @@ use crate::writer::{Request, Writer};
 
 /// How many pages may be asked for at a time, by all reads together.
 const PAGES_ASKED_FOR: usize = 65_536;
-
-pub(crate) type Page = Result<(Scan, Vec<StoredEvent>)>;
 
 /// One page of a read, and who waits for it.
 #[derive(Debug)]

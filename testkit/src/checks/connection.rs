@@ -198,7 +198,7 @@ async fn connections_cut(cx: Context) -> Outcome {
 
 /// Writers that go on through a disturbance, each to its own stream, until each was acknowledged afterwards.
 async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outcome {
-    let store = cx.open().await?;
+    let store = cx.open_as(Variant::OwnServer).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..writers {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use annals::{Position, ReadOptions, StoredEvent, WriteCondition};
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::child::{Child, Task, Work};
+use crate::child::{Child, Work};
 use crate::context::{Context, Subject, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -88,7 +88,7 @@ async fn kill9(cx: Context) -> Outcome {
     for (round, case) in cx.cases(5).enumerate() {
         let from = u32::try_from(round * 4).unwrap_or_default();
         let work = Work::Append { writers: 4, from };
-        let mut child = Child::spawn(&Task { namespace: cx.namespace().to_owned(), work })?;
+        let mut child = Child::spawn(&cx, work)?;
         // At least one batch is acknowledged, and then it dies at any moment.
         let limit = Duration::from_secs(20);
         let mut acknowledged = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals::{Position, ReadOptions, SequenceNumber, Source, WriteCondition};
 
 use crate::check::{Check, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::child::{Child, Task, Work};
+use crate::child::{Child, Work};
 use crate::context::{Context, event};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 async fn conditions(cx: Context) -> Outcome {
     let store = cx.open().await?;
     let stream = store.stream("children", "race");
-    let mut child = Child::spawn(&Task { namespace: cx.namespace().to_owned(), work: Work::Race })?;
+    let mut child = Child::spawn(&cx, Work::Race)?;
     for (round, _) in cx.cases(20).enumerate() {
         let (line, condition) = match round.checked_sub(1) {
             None => ("empty".to_owned(), WriteCondition::StreamIsEmpty),
@@ -72,7 +72,7 @@ async fn never_skips(cx: Context) -> Outcome {
         annals::Order::Stream => store.stream("children", "writer-0").into(),
     };
     let work = Work::Append { writers: 4, from: 0 };
-    let mut child = Child::spawn(&Task { namespace: cx.namespace().to_owned(), work })?;
+    let mut child = Child::spawn(&cx, work)?;
     let first = child.line(LIMIT).await?;
     ensure!(first.is_some(), "the child process ended at once");
     let mut seen = Vec::new();

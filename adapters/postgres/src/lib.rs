@@ -1,0 +1,245 @@
+//! The PostgreSQL adapter of [Annals](annals): appends share commits, and no reader skips an event.
+//!
+//! Appends that are made at the same time share a transaction, so that they share its round trip and its sync to
+//! the disk; each is judged on its own and told its own outcome. Sequence numbers are given under one lock of the log
+//! as the last one and one: they have no holes and rise in commit order, whoever appends, from however many
+//! processes. So a reader that was given a number has seen all below it.
+//!
+//! ```no_run
+//! # use annals::*;
+//! # use annals_postgres::PostgresOptions;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = PostgresOptions::new("postgres://shop@localhost/shop")?.with_schema("orders");
+//! options.migrate().await?;
+//! let store = EventStore::new(options.connect().await?);
+//! let orders = StreamId::new("orders", "o-1")?;
+//! let placed = NewEvent::json("order-placed", &serde_json::json!({ "total": 12 }))?;
+//! store.stream(orders).append([placed], WriteCondition::StreamIsEmpty).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it costs
+//! - An event is one row and an entry in four indexes: by number, by stream and position, by category, by id. Each
+//!   tag is one more row with an entry.
+//! - Known ids are found by the unique index on them, when a row is inserted. It costs about a tenth of the write
+//!   rate; there is no cheaper proof, as any id may be any older event's. The ids that
+//!   [`NewEvent`](annals::NewEvent) makes grow with time, which keeps it compact.
+//! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
+//!   the first tag.
+//!
+//! # Locks
+//! The lock of a log is an advisory lock: a key of 64 bits, which is a hash of the schema and the table. Other
+//! programs that use advisory locks of one 64-bit key in the same database could by chance choose the same; they
+//! would then wait for each other.
+//!
+//! # Reading the log with SQL
+//! The view `events_log` (behind the name of the table) shows names instead of numbers, and JSON as `jsonb`. Sequence
+//! numbers below the largest one that a query has seen are all there.
+
+mod backend;
+mod connect;
+mod decode;
+mod draft;
+mod error;
+mod facts;
+mod options;
+mod plan;
+mod reader;
+mod runtime;
+mod schema;
+mod session;
+mod statements;
+mod store;
+mod tables;
+mod transact;
+mod values;
+mod writer;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use annals::{
+    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
+    StoredEvent,
+};
+use annals_sql::placing::check_metadata;
+use annals_sql::queue::{Intake, Queue, queue};
+pub use annals_sql::schema::{SchemaError, SchemaStatus};
+use annals_sql::{Scan, oneshot, pages};
+use async_trait::async_trait;
+use deadpool_postgres::Pool;
+use futures_util::{StreamExt, stream};
+pub use {deadpool_postgres, rustls, tokio_postgres};
+
+use crate::facts::Work;
+pub use crate::options::PostgresOptions;
+use crate::reader::{Reader, Source};
+use crate::runtime::Engine;
+use crate::session::Session;
+use crate::store::Store;
+use crate::writer::{Request, Writer};
+
+const NAME: &str = "postgres";
+
+/// The largest payload, and the largest metadata, in bytes: the server holds several copies of one in memory.
+const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((32 << 20) - 1);
+
+/// An event store in a PostgreSQL database. Clones are handles to the same store; its threads and connections end
+/// when the last handle and the last read are gone and what was queued is committed.
+#[derive(Clone)]
+pub struct PostgresAdapter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<Store>,
+    queue: Queue<Request>,
+    source: Source,
+    pools: [Pool; 2],
+    /// A pool of the caller's stays open.
+    owns_pools: bool,
+}
+
+impl PostgresAdapter {
+    /// Opens the log in the schema `annals` of the database that `url` names; see [`PostgresOptions::connect`].
+    ///
+    /// # Errors
+    /// As [`PostgresOptions::connect`].
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves nothing open.
+    pub async fn connect(url: &str) -> Result<Self> {
+        PostgresOptions::new(url)?.connect().await
+    }
+
+    async fn start(options: PostgresOptions, pool: Option<Pool>) -> Result<Self> {
+        let owns_pools = pool.is_none();
+        let engine =
+            if owns_pools { Engine::own(options.threads.get()) } else { Engine::of_caller() };
+        let engine = Arc::new(engine?);
+        let (writing, reading) = match pool {
+            Some(pool) => (pool.clone(), pool),
+            None => connect::pools(&options)?,
+        };
+        let store = Arc::new(Store::new(options)?);
+        let check = async {
+            let client = connect::get(&reading).await?;
+            schema::check(Session::new(&client, store.options.prepares()), &store).await
+        };
+        engine.enter(check).await?;
+        let (queue, intake) = queue(store.options.queue_bound.get());
+        let writer = Writer::new(Arc::clone(&store), writing.clone());
+        if owns_pools {
+            on_thread(writer, intake)?;
+        } else {
+            engine.handle().spawn(writer.run(intake));
+        }
+        let reader = Arc::new(Reader::new(Arc::clone(&store), reading.clone()));
+        let source = Source { reader, engine };
+        let pools = [writing, reading];
+        Ok(Self { shared: Arc::new(Shared { store, queue, source, pools, owns_pools }) })
+    }
+
+    /// Appends inside a transaction of the caller's, such as one that writes tables of its own: all of it is committed
+    /// or none. The transaction takes the lock of the log, and holds up all other appends until it ends: append last.
+    ///
+    /// # Errors
+    /// As [`StorageAdapter::append`]. After `ConditionFailed`, `DuplicateEvent`, `Invalid` and `Unsupported` the
+    /// transaction goes on, otherwise it can only be rolled back; what it wrote is gone then. Under an isolation
+    /// level above `READ COMMITTED` the log may be older than the lock, and the append `Unavailable`.
+    ///
+    /// # Cancel safety
+    /// After a future was dropped, roll the transaction back.
+    pub async fn append_in(
+        &self,
+        transaction: &tokio_postgres::Transaction<'_>,
+        writes: Vec<Append>,
+    ) -> Result<Vec<StoredEvent>> {
+        self.capabilities().check_append(NAME, &writes)?;
+        check_metadata(MAX_BYTES, &writes)?;
+        let store = &self.shared.store;
+        let recorded_at = store.options.clock.now();
+        let session = Session::unprepared(transaction.client());
+        let work = Work { writes: &writes, recorded_at };
+        let placement = transact::append_in(store, session, work).await??;
+        Ok(placement.events(writes, recorded_at))
+    }
+
+    /// Closes the store for all handles: what is queued is committed, all connections of its own are closed, and all
+    /// further calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when
+    /// the last handle is dropped, but nobody can wait for it.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped has closed the store, or done nothing if it was never polled.
+    pub async fn close(&self) {
+        self.shared.queue.close();
+        let (done, ended) = oneshot::channel();
+        if self.shared.queue.send(Request::Stop(done)).is_ok() {
+            // The writer may have been stopped by another handle: it is gone then as well.
+            let _ = ended.await;
+        }
+        if self.shared.owns_pools {
+            self.shared.pools.iter().for_each(Pool::close);
+        }
+    }
+}
+
+/// The writer has a thread for itself, which drives its connection as well: one change of tasks less per append.
+fn on_thread(writer: Writer, intake: Intake<Request>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::unavailable)?;
+    let work = move || runtime.block_on(writer.run(intake));
+    let thread = std::thread::Builder::new().name("annals-writer".to_owned()).spawn(work);
+    thread.map(drop).map_err(Error::unavailable)
+}
+
+impl fmt::Debug for PostgresAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresAdapter")
+            .field("options", &self.shared.store.options)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StorageAdapter for PostgresAdapter {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let order = self.shared.store.order();
+        let is_ordered = order == Order::Log;
+        Capabilities::NONE
+            .with_durable(true)
+            .with_shared(true)
+            .with_contiguous_sequence(is_ordered)
+            .with_multi_stream_append(true)
+            .with_query_conditions(is_ordered)
+            .with_custom_conditions(true)
+            .with_tags(true)
+            .with_exact_payload_bytes(true)
+            .with_order(order)
+            .with_max_payload_bytes(Some(MAX_BYTES))
+    }
+
+    async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+        self.capabilities().check_append(NAME, &writes)?;
+        check_metadata(MAX_BYTES, &writes)?;
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.queue.append(writes, self.shared.store.options.clock.now()).await
+    }
+
+    fn read(&self, query: Query, options: ReadOptions) -> EventPages {
+        if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
+            return stream::iter([Err(error)]).boxed();
+        }
+        let scan = Scan::new(query, &options, self.shared.store.options.page_size.get());
+        pages(self.shared.source.clone(), scan)
+    }
+}

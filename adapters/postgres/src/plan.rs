@@ -1,0 +1,229 @@
+//! Which appends of a transaction are made, and the rows that they become. No I/O: what is judged on was gathered.
+
+use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StoredEvent, StreamId};
+use annals_sql::placing::{Placement, count, first_after, judge};
+use annals_sql::to_column;
+use hashbrown::HashSet;
+
+use crate::draft::Draft;
+use crate::facts::{Facts, Head, Work, looks_into_log};
+
+/// What becomes of the appends of one transaction.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    /// For each append where it lands, or why it is refused.
+    pub(crate) outcomes: Vec<Result<Placement>>,
+    /// The rows to insert.
+    pub(crate) draft: Draft<'a>,
+    /// Which of the appends were refused though none of their events is known to be in the log.
+    pub(crate) unsure: Vec<usize>,
+    /// What is true once the rows are committed.
+    pub(crate) facts: Facts,
+    /// The last sequence number then.
+    pub(crate) head: u64,
+    /// The last number of a name then.
+    pub(crate) last_name: i64,
+    /// The first event to insert, and its number.
+    pub(crate) first: Option<(EventId, u64)>,
+    /// What is to be inserted, where a later append of the transaction is judged on it.
+    pending: Option<Vec<StoredEvent>>,
+    /// Ids of what is to be inserted, once somebody asked for them.
+    ids: Option<HashSet<EventId>>,
+    /// Those that were looked up, where they were.
+    is_checked: bool,
+    accepted: Vec<&'a [Append]>,
+}
+
+/// Judges `works` one after the other, each on the log with those before it.
+pub(crate) fn plan<'a>(
+    works: &[Work<'a>],
+    mut facts: Facts,
+    head: u64,
+    last_name: i64,
+    is_checked: bool,
+) -> Plan<'a> {
+    let looks_back = works.iter().flat_map(|work| work.writes).any(looks_into_log);
+    let matches = std::mem::take(&mut facts.matches);
+    let lasts = std::mem::take(&mut facts.lasts);
+    let mut found = Found { matches: matches.into_iter(), lasts: lasts.into_iter() };
+    let mut plan = Plan {
+        outcomes: Vec::with_capacity(works.len()),
+        draft: Draft::default(),
+        unsure: Vec::new(),
+        facts,
+        head,
+        last_name,
+        first: None,
+        pending: looks_back.then(Vec::new),
+        ids: None,
+        is_checked,
+        accepted: Vec::with_capacity(works.len()),
+    };
+    for work in works {
+        let outcome = plan.place(work, &mut found);
+        if outcome.is_ok() {
+            plan.accepted.push(work.writes);
+        }
+        plan.outcomes.push(outcome);
+    }
+    plan
+}
+
+/// What was found in the log, in the order of the conditions.
+struct Found {
+    matches: std::vec::IntoIter<Option<SequenceNumber>>,
+    lasts: std::vec::IntoIter<Option<StoredEvent>>,
+}
+
+impl<'a> Plan<'a> {
+    fn place(&mut self, work: &Work<'a>, found: &mut Found) -> Result<Placement> {
+        // All conditions take their answers, also after one that does not hold.
+        let facts: Vec<_> = work.writes.iter().map(|write| self.facts_of(write, found)).collect();
+        let ids = || work.writes.iter().flat_map(|write| &write.events).map(|event| event.id);
+        if self.is_checked
+            && let Some(known) = ids().find(|id| self.has(*id))
+        {
+            return Err(Error::DuplicateEvent(known));
+        }
+        let mut judged = work.writes.iter().zip(&facts).map(|(write, facts)| judge(write, facts));
+        if let Some(refusal) = judged.find_map(Result::err) {
+            drop(judged);
+            // A repeated append is told that it is one, whatever its condition.
+            if let Some(known) = ids().find(|id| self.has(*id)) {
+                return Err(Error::DuplicateEvent(known));
+            }
+            if !self.is_checked && ids().next().is_some() {
+                self.unsure.push(self.outcomes.len());
+            }
+            return Err(refusal);
+        }
+        drop(judged);
+        let numbers = self.take_numbers(count(work.writes))?;
+        let mut numbers = numbers.into_iter();
+        let mut positions = Vec::with_capacity(work.writes.len());
+        let mut first = None;
+        for write in work.writes {
+            let head = self.head_of(&write.stream);
+            positions.push(Position::new(head.map_or(0, |head| head.last + 1)));
+            let inserted = self.insert(write, head, &mut numbers, work);
+            first = first.or(inserted);
+        }
+        // Of guards alone there is no first event.
+        let first = first.unwrap_or(self.head.saturating_add(1));
+        Ok(Placement { first: SequenceNumber::new(first), positions })
+    }
+
+    /// The numbers of the next events, in order: those drawn for it, or those that follow the head.
+    fn take_numbers(&mut self, count: usize) -> Result<Vec<u64>> {
+        if !self.facts.numbers.is_empty() {
+            return Ok(self.facts.numbers.drain(..count.min(self.facts.numbers.len())).collect());
+        }
+        let first = first_after(self.head, count)?.value();
+        Ok((first..).take(count).collect())
+    }
+
+    fn insert(
+        &mut self,
+        write: &'a Append,
+        head: Option<Head>,
+        numbers: &mut impl Iterator<Item = u64>,
+        work: &Work<'_>,
+    ) -> Option<u64> {
+        if write.events.is_empty() {
+            return None;
+        }
+        let category_id = self.intern(write.stream.category.as_str());
+        let mut stream_id = head.map(|head| head.stream_id);
+        let mut position = head.map_or(0, |head| head.last + 1);
+        let mut first = None;
+        for (event, number) in write.events.iter().zip(numbers) {
+            first.get_or_insert(number);
+            self.first.get_or_insert((event.id, number));
+            let stream_id = *stream_id.get_or_insert_with(|| {
+                let stream_id = to_column(number);
+                self.draft.add_stream(stream_id, category_id, write.stream.name.as_str());
+                stream_id
+            });
+            let name_id = self.intern(event.name.as_str());
+            let encoding_id = self.intern(event.payload.encoding().as_str());
+            let tags: Vec<_> = event.tags.iter().map(|tag| self.intern(tag.as_str())).collect();
+            let ids = [
+                to_column(number),
+                stream_id,
+                to_column(position),
+                category_id,
+                name_id,
+                encoding_id,
+            ];
+            self.draft.add_event(ids, event, work.recorded_at, &tags);
+            if let Some(ids) = &mut self.ids {
+                ids.insert(event.id);
+            }
+            if let Some(pending) = &mut self.pending {
+                pending.push(StoredEvent::new(
+                    event.clone(),
+                    write.stream.clone(),
+                    Position::new(position),
+                    SequenceNumber::new(number),
+                    work.recorded_at,
+                ));
+            }
+            self.head = number;
+            position += 1;
+        }
+        if let Some(stream_id) = stream_id {
+            let head = Head { stream_id, last: position - 1 };
+            self.facts.streams.insert(write.stream.clone(), Some(head));
+        }
+        first
+    }
+
+    /// The number of a name, which is made when it is new.
+    fn intern(&mut self, name: &'a str) -> i64 {
+        if let Some(id) = self.facts.names.get(name).copied().flatten() {
+            return id;
+        }
+        self.last_name += 1;
+        self.facts.names.insert(name.into(), Some(self.last_name));
+        self.draft.add_name(self.last_name, name);
+        self.last_name
+    }
+
+    fn head_of(&self, stream: &StreamId) -> Option<Head> {
+        self.facts.streams.get(stream).copied().flatten()
+    }
+
+    fn facts_of(&self, write: &Append, found: &mut Found) -> annals::Facts {
+        let head = self.head_of(&write.stream);
+        let pending = self.pending.as_deref().unwrap_or_default();
+        let queries = write.condition.queries().into_iter();
+        let matches = queries.map(|(query, after)| {
+            let stored = found.matches.next().flatten();
+            let new = || {
+                let mut later = pending.iter().filter(|event| event.sequence_number > after);
+                later.find(|event| query.matches(event)).map(|event| event.sequence_number)
+            };
+            stored.or_else(new)
+        });
+        let matches = matches.collect();
+        let last = write.condition.needs_last_event().then(|| {
+            let stored = found.lasts.next().flatten();
+            let new = pending.iter().rev().find(|event| event.stream == write.stream);
+            new.cloned().or(stored)
+        });
+        annals::Facts {
+            head: head.map(|head| Position::new(head.last)),
+            last: last.flatten(),
+            matches,
+        }
+    }
+
+    /// Whether an event is known to be in the log, or comes before in this transaction.
+    fn has(&mut self, id: EventId) -> bool {
+        let ids = self.ids.get_or_insert_with(|| {
+            let writes = self.accepted.iter().copied().flatten();
+            writes.flat_map(|write| &write.events).map(|event| event.id).collect()
+        });
+        ids.contains(&id) || self.facts.known_ids.contains(&id)
+    }
+}

@@ -1,0 +1,276 @@
+//! Schemas, names, rights and orders.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod common;
+
+use annals::{
+    Append, Error, NewEvent, Order, Payload, Query, ReadOptions, StorageAdapter, WriteCondition,
+};
+use annals_postgres::tokio_postgres::Config;
+use annals_postgres::{PostgresOptions, SchemaError};
+use futures_util::StreamExt;
+
+use common::{
+    admin, all, append_to, assert_whole, events, fresh, open, options, server, stream, try_read,
+};
+
+fn reason(error: &Error) -> &SchemaError {
+    let Error::Invalid(reason) = error else { panic!("expected Invalid, got {error:?}") };
+    reason.downcast_ref().unwrap_or_else(|| panic!("expected a SchemaError, got {reason}"))
+}
+
+#[tokio::test]
+async fn nothing_is_created_unless_asked() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    let error = options.clone().connect().await.unwrap_err();
+    assert_eq!(reason(&error), &SchemaError::Outdated { found: 0, known: 1 });
+    assert_eq!(options.schema_status().await.unwrap().found, 0);
+    let sql = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
+    let there: i64 = admin(&url).await.unwrap().query_one(sql, &[&schema]).await.unwrap().get(0);
+    assert_eq!(there, 0, "to look makes no schema");
+    options.migrate().await.unwrap();
+    options.migrate().await.unwrap();
+    assert_eq!(options.schema_status().await.unwrap().found, 1);
+    options.connect().await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn the_statements_printed_make_the_same_log() {
+    let Some(url) = server().await else { return };
+    let options = options(&url, &fresh()).unwrap().with_immutable_log(true);
+    let sql = options.migration_sql(0).unwrap();
+    admin(&url).await.unwrap().batch_execute(&sql).await.unwrap();
+    assert_eq!(options.schema_status().await.unwrap().found, 1);
+    let adapter = options.connect().await.unwrap();
+    adapter.append(append_to("o-1", 3)).await.unwrap();
+    assert_whole(&all(&adapter).await);
+}
+
+#[tokio::test]
+async fn many_migrate_at_once() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    let mut openers = tokio::task::JoinSet::new();
+    for nth in 0..12 {
+        // Two logs of one schema.
+        let options = options.clone().with_table(format!("log{}", nth % 2));
+        openers.spawn(async move {
+            let adapter = open(options).await;
+            adapter.append(append_to("o-1", 1)).await.unwrap();
+        });
+    }
+    openers.join_all().await;
+    for table in ["log0", "log1"] {
+        let adapter = options.clone().with_table(table).connect().await.unwrap();
+        let events = all(&adapter).await;
+        assert_eq!(events.len(), 6);
+        assert_whole(&events);
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_or_newer_schema_is_refused_and_left_alone() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    let schema = fresh();
+    admin
+        .batch_execute(&format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.events (x int)"))
+        .await
+        .unwrap();
+    let foreign = options(&url, &schema).unwrap();
+    assert_eq!(reason(&foreign.migrate().await.unwrap_err()), &SchemaError::Foreign);
+    assert_eq!(reason(&foreign.connect().await.unwrap_err()), &SchemaError::Foreign);
+
+    let schema = fresh();
+    let newer = options(&url, &schema).unwrap();
+    newer.migrate().await.unwrap();
+    admin.execute(&format!("UPDATE {schema}.events_schema SET version = 7"), &[]).await.unwrap();
+    let expected = SchemaError::Newer { found: 7, known: 1 };
+    assert_eq!(reason(&newer.migrate().await.unwrap_err()), &expected);
+    assert_eq!(
+        newer.schema_status().await.unwrap().to_string(),
+        "schema version 7, this release needs 1"
+    );
+    assert_eq!(reason(&newer.connect().await.unwrap_err()), &expected);
+}
+
+#[tokio::test]
+async fn any_name_of_schema_and_table() {
+    let Some(url) = server().await else { return };
+    let id = fresh();
+    let names = [
+        "Ord\"ers",
+        "o'rders; DROP TABLE x;--",
+        "日志",
+        "{names}",
+        "with space",
+        "select",
+        "$$",
+        "a.b",
+    ];
+    for name in names {
+        let options = options(&url, &format!("{id}{name}")).unwrap().with_table(name);
+        let adapter = open(options.clone()).await;
+        adapter.append(append_to("o-1", 3)).await.unwrap();
+        adapter.append(append_to("o-1", 3)).await.unwrap();
+        assert_whole(&all(&adapter).await);
+        let from = ReadOptions::default().after(annals::SequenceNumber::new(2));
+        let page = adapter.read(stream("o-1").into(), from).next().await.unwrap().unwrap();
+        assert_eq!(page.len(), 4);
+        let repeat = adapter.append(vec![Append::new(
+            stream("o-1"),
+            [page[0].event.clone()],
+            WriteCondition::Always,
+        )]);
+        assert!(matches!(repeat.await, Err(Error::DuplicateEvent(_))));
+        assert_eq!(options.schema_status().await.unwrap().found, 1);
+    }
+    for (schema, table) in
+        [("", "events"), ("s", ""), ("s", "a\0b"), ("s", &"x".repeat(53)[..]), ("$annals$", "t")]
+    {
+        let error = options(&url, "s")
+            .unwrap()
+            .with_schema(schema)
+            .with_table(table)
+            .migrate()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_immutable_log_refuses_every_change() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let adapter = open(options(&url, &schema).unwrap().with_immutable_log(true)).await;
+    let tags = annals::Tags::parse(["a:1"]).unwrap();
+    let event = NewEvent::json("made", &1).unwrap().with_tags(tags);
+    adapter
+        .append(vec![Append::new(stream("o-1"), [event], WriteCondition::Always)])
+        .await
+        .unwrap();
+    let admin = admin(&url).await.unwrap();
+    for table in ["events", "events_names", "events_streams", "events_event_tags"] {
+        for change in [
+            format!("DELETE FROM {schema}.{table}"),
+            format!("TRUNCATE {schema}.{table}"),
+            format!(
+                "UPDATE {schema}.{table} SET {} = 5",
+                match table {
+                    "events" => "position",
+                    "events_names" => "name_id",
+                    "events_streams" => "category_id",
+                    _ => "tag_id",
+                }
+            ),
+        ] {
+            let error = admin.batch_execute(&change).await.unwrap_err();
+            let text = error.as_db_error().map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("the log is immutable"), "{change}: {text}");
+        }
+    }
+    adapter.append(append_to("o-1", 2)).await.unwrap();
+    assert_whole(&all(&adapter).await);
+}
+
+#[tokio::test]
+async fn a_view_shows_json() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let adapter = open(options(&url, &schema).unwrap()).await;
+    let json = |text: &'static str| Payload::json_bytes(text).unwrap();
+    let name = annals::EventName::from_static("made");
+    let payloads = [json("{\"total\": 12}"), json("\"\\u0000\""), Payload::bytes(&b"\xff"[..])];
+    let events = payloads.map(|payload| NewEvent::new(name.clone(), payload));
+    adapter.append(vec![Append::new(stream("o-1"), events, WriteCondition::Always)]).await.unwrap();
+    let sql = format!(
+        "SELECT category, stream, name, encoding, (json->>'total')::int, json IS NULL, tags \
+         FROM {schema}.events_log ORDER BY sequence_number"
+    );
+    let rows = admin(&url).await.unwrap().query(&sql, &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, &str>(0), "orders");
+    assert_eq!(rows[0].get::<_, &str>(1), "o-1");
+    assert_eq!(rows[0].get::<_, Option<i32>>(4), Some(12));
+    assert!(rows[1].get::<_, bool>(5), "what jsonb cannot hold is NULL");
+    assert_eq!(rows[2].get::<_, &str>(3), "bytes");
+}
+
+/// Options for `url` as the user `role`.
+fn as_role(url: &str, schema: &str, role: &str) -> PostgresOptions {
+    let mut config: Config = url.parse().unwrap();
+    config.user(role).password("secret-of-the-role");
+    PostgresOptions::from_config(config).with_schema(schema)
+}
+
+#[tokio::test]
+async fn a_role_with_no_more_rights_than_it_needs_and_another_search_path() {
+    let Some(url) = server().await else { return };
+    let (schema, role) = (fresh(), fresh());
+    let owner = options(&url, &schema).unwrap();
+    owner.migrate().await.unwrap();
+    let admin = admin(&url).await.unwrap();
+    let sql = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'secret-of-the-role'; ALTER ROLE {role} SET search_path = nowhere"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    admin.batch_execute(&owner.grant_sql(&role).unwrap()).await.unwrap();
+    let adapter = as_role(&url, &schema, &role).connect().await.unwrap();
+    let tags = annals::Tags::parse(["a:1"]).unwrap();
+    let tagged = events(2).into_iter().map(|event| event.with_tags(tags.clone()));
+    let condition = WriteCondition::no_match(Query::all(), annals::SequenceNumber::START);
+    adapter.append(vec![Append::new(stream("o-1"), tagged, condition)]).await.unwrap();
+    assert_whole(&all(&adapter).await);
+    let none = as_role(&url, &schema, &role).with_table("other").migrate().await.unwrap_err();
+    assert!(matches!(none, Error::Backend { .. }), "it may not create: {none:?}");
+    drop(adapter);
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_has_one_order() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let by_category = options(&url, &schema).unwrap().with_order(Order::Category);
+    let adapter = open(by_category).await;
+    adapter.append(append_to("o-1", 2)).await.unwrap();
+    for order in [Order::Log, Order::Stream] {
+        let other = options(&url, &schema).unwrap().with_order(order);
+        assert!(matches!(other.migrate().await, Err(Error::Invalid(_))));
+        let error = other.connect().await.unwrap_err();
+        assert!(error.to_string().contains("the log keeps the order of each category"), "{error}");
+    }
+    let error = try_read(&adapter, Query::all()).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_collation_that_is_not_by_bytes() {
+    let Some(url) = server().await else { return };
+    let (schema, database) = (fresh(), fresh());
+    let admin = admin(&url).await.unwrap();
+    let sql = format!(
+        "CREATE DATABASE {database} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR'"
+    );
+    if let Err(error) = admin.batch_execute(&sql).await {
+        eprintln!("NOT RUN: this PostgreSQL has no Turkish: {error}");
+        return;
+    }
+    let mut config: Config = url.parse().unwrap();
+    config.dbname(&database);
+    let adapter = open(PostgresOptions::from_config(config).with_schema(schema)).await;
+    let names = ["i", "I", "ı", "İ", "ä", "a\u{308}", "ss", "ß", "a", "a ", "A"];
+    for name in names {
+        let made = Append::new(stream(name), events(2), WriteCondition::StreamIsEmpty);
+        adapter.append(vec![made]).await.unwrap();
+    }
+    for name in names {
+        assert_eq!(try_read(&adapter, stream(name).into()).await.unwrap().len(), 2, "{name:?}");
+    }
+    assert_whole(&all(&adapter).await);
+    adapter.close().await;
+}

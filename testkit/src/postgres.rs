@@ -1,0 +1,283 @@
+//! A throw-away PostgreSQL server, started from the programs that are installed.
+//!
+//! No crate is used for it: those there are download a server, or can neither kill it nor start it again on its data.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use annals::BoxError;
+
+use crate::harness::NotRun;
+
+/// Names a server that tests are to use instead of one of their own.
+const URL: &str = "ANNALS_POSTGRES_URL";
+/// Between two looks at a server that starts or ends.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How many looks a server has to start.
+const LOOKS: usize = 3_000;
+
+/// A PostgreSQL server for tests, on a free port of this machine and with its data in a temporary directory. Its
+/// settings are those of a fresh installation, but for more connections. It ends with this value, or with the process.
+#[derive(Debug)]
+pub struct PostgresServer {
+    programs: PathBuf,
+    directory: PathBuf,
+    port: u16,
+    /// The user that it runs as, when this process is root's.
+    user: Option<(u32, u32)>,
+    server: Mutex<Option<Child>>,
+    /// Ends the server and removes its data when its input ends, however this process does.
+    _watch: Child,
+}
+
+impl PostgresServer {
+    /// The server that the environment variable `ANNALS_POSTGRES_URL` names, or one that all tests of this process
+    /// share, started at the first call.
+    ///
+    /// # Errors
+    /// [`NotRun`] when there is none: an ordinary error under `CI=true`, where tests must not be left out.
+    pub fn shared_url() -> Result<String, BoxError> {
+        static SHARED: OnceLock<Result<PostgresServer, String>> = OnceLock::new();
+        if let Ok(url) = std::env::var(URL) {
+            return Ok(url);
+        }
+        match SHARED.get_or_init(|| Self::start().map_err(|error| error.to_string())) {
+            Ok(server) => Ok(server.url()),
+            Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+                Err(reason.clone().into())
+            }
+            Err(reason) => Err(NotRun::new(reason.clone()).into()),
+        }
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed, or does not start.
+    pub fn start() -> Result<Self, BoxError> {
+        let programs = programs().ok_or_else(|| {
+            format!("PostgreSQL is not installed, and {URL} names no server (on Debian: apt-get install postgresql)")
+        })?;
+        let user = is_root()?.then(|| user("postgres")).transpose()?;
+        let directory = tempfile::Builder::new().prefix("annals-postgres-").tempdir()?.keep();
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::chown(&directory, Some(uid), Some(gid))?;
+        }
+        let watch = watch(&directory)?;
+        let server =
+            Self { programs, directory, port: 0, user, server: Mutex::new(None), _watch: watch };
+        server.initialize()?;
+        server.start_on_free_port()
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The same as the URL of its superuser.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@{}/postgres", self.addr())
+    }
+
+    /// Its directory of data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Kills all its processes, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When they cannot be killed.
+    pub fn kill(&self) -> io::Result<()> {
+        let mut server = self.lock();
+        let Some(mut child) = server.take() else { return Ok(()) };
+        let id = child.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        child.kill()?;
+        // Some of them may have ended by themselves by now.
+        signal("KILL", children.split_whitespace());
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Stops it in order; sessions are ended.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn stop(&self) -> io::Result<()> {
+        let mut server = self.lock();
+        let Some(mut child) = server.take() else { return Ok(()) };
+        signal("INT", [child.id().to_string().as_str()]);
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again, on the same data and the same port, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&self) -> Result<(), BoxError> {
+        let mut server = self.lock();
+        if server.is_none() {
+            *server = Some(self.spawn(self.port)?);
+        }
+        Ok(())
+    }
+
+    fn initialize(&self) -> Result<(), BoxError> {
+        let output = self
+            .program("initdb")
+            .args([
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-locale",
+                "--no-sync",
+            ])
+            .arg("--pgdata")
+            .arg(self.data())
+            .output()?;
+        if !output.status.success() {
+            return Err(
+                format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr)).into()
+            );
+        }
+        Ok(())
+    }
+
+    fn start_on_free_port(mut self) -> Result<Self, BoxError> {
+        let mut reason = None;
+        // Somebody else may take a port between the look and the start.
+        for _ in 0..5 {
+            self.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            match self.spawn(self.port) {
+                Ok(child) => {
+                    *self.lock() = Some(child);
+                    return Ok(self);
+                }
+                Err(error) => reason = Some(error),
+            }
+        }
+        Err(reason.unwrap_or_else(|| "no free port".into()))
+    }
+
+    /// Starts the server, again as long as processes of one that was killed hold its memory.
+    fn spawn(&self, port: u16) -> Result<Child, BoxError> {
+        let mut log = String::new();
+        let mut looks = LOOKS;
+        while looks > 0 {
+            let path = self.directory.join("log");
+            let mut child = self
+                .program("postgres")
+                .arg("-D")
+                .arg(self.data())
+                .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+                .args(["-c", "max_connections=500", "-p", &port.to_string()])
+                .stderr(std::fs::File::create(&path)?)
+                .spawn()?;
+            while child.try_wait()?.is_none() {
+                if self.is_ready(port)? {
+                    return Ok(child);
+                }
+                looks = looks.checked_sub(1).ok_or("the server does not answer")?;
+                std::thread::park_timeout(PAUSE);
+            }
+            log = std::fs::read_to_string(&path).unwrap_or_default();
+            if !log.contains("still in use") && !log.contains("is running") {
+                break;
+            }
+            looks = looks.saturating_sub(1);
+            std::thread::park_timeout(PAUSE);
+        }
+        Err(format!("the server did not start: {log}").into())
+    }
+
+    fn is_ready(&self, port: u16) -> io::Result<bool> {
+        let mut ask = self.program("pg_isready");
+        Ok(ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status()?.success())
+    }
+
+    fn program(&self, name: &str) -> Command {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new(self.programs.join(name));
+        command.current_dir(&self.directory).stdin(Stdio::null()).stdout(Stdio::null());
+        // A signal that ends the tests from a terminal is not for it: its data would be left behind.
+        command.process_group(0);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Where PostgreSQL's programs are: on the path, or in a folder of Debian's for each version, the newest first.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path()).collect())
+        .unwrap_or_default();
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    versions.sort_by_key(|path| std::cmp::Reverse(number(path)));
+    folders.extend(versions.into_iter().map(|version| version.join("bin")));
+    // The programs find their files beside where they really are.
+    let found = folders
+        .into_iter()
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())?;
+    found.join("initdb").canonicalize().ok()?.parent().map(Path::to_path_buf)
+}
+
+fn is_root() -> io::Result<bool> {
+    Ok(number(Command::new("id").arg("-u"))? == 0)
+}
+
+/// The numbers of a user and its group.
+fn user(name: &str) -> io::Result<(u32, u32)> {
+    Ok((
+        number(Command::new("id").args(["-u", name]))?,
+        number(Command::new("id").args(["-g", name]))?,
+    ))
+}
+
+fn number(command: &mut Command) -> io::Result<u32> {
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().map_err(|_| {
+        io::Error::other("PostgreSQL does not run as root, and there is no user postgres")
+    })
+}
+
+fn signal<'a>(name: &str, ids: impl IntoIterator<Item = &'a str>) {
+    let mut command = Command::new("kill");
+    let _ = command.arg(format!("-{name}")).args(ids).stderr(Stdio::null()).status();
+}
+
+/// A process that waits for the end of this one.
+fn watch(directory: &Path) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt as _;
+    let script = "cat >/dev/null; read -r pid <\"$0/data/postmaster.pid\" && kill -QUIT \"$pid\" && \
+                  while kill -0 \"$pid\"; do sleep 0.1; done; rm -rf \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(directory).stdin(Stdio::piped()).stdout(Stdio::null());
+    command.stderr(Stdio::null()).process_group(0).spawn()
+}
