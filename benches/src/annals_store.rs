@@ -8,6 +8,7 @@ use annals::{
     StreamName, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
+use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_sqlite::SqliteAdapter;
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -55,10 +56,36 @@ impl Contestant for Sqlite {
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
         let folder = TempDir::new_in(&self.0)?;
         let adapter = SqliteAdapter::open(folder.path().join("annals.db")).await?;
-        Ok(Arc::new(Filed {
+        Ok(Arc::new(Closing {
             annals: Annals::new(EventStore::new(adapter.clone()), false),
-            adapter,
-            _folder: folder,
+            adapter: Adapter::Sqlite(adapter, folder),
+        }))
+    }
+}
+
+/// The PostgreSQL adapter at this URL, in a schema of its own each time, with the default options.
+#[derive(Debug)]
+pub struct Postgres(pub String);
+
+#[async_trait]
+impl Contestant for Postgres {
+    fn about(&self) -> About {
+        About {
+            peer: "annals-postgres",
+            version: env!("CARGO_PKG_VERSION").into(),
+            backend: "postgres",
+            promises: PROMISES,
+        }
+    }
+
+    async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
+        let schema = format!("annals_{}", annals::EventId::generate().as_uuid().simple());
+        let options = PostgresOptions::new(&self.0)?.with_schema(&schema);
+        options.migrate().await?;
+        let adapter = options.connect().await?;
+        Ok(Arc::new(Closing {
+            annals: Annals::new(EventStore::new(adapter.clone()), false),
+            adapter: Adapter::Postgres(adapter),
         }))
     }
 }
@@ -179,14 +206,19 @@ impl Projector for Counted {
     }
 }
 
-struct Filed {
+/// What has to be closed, and with it what is removed afterwards.
+enum Adapter {
+    Sqlite(SqliteAdapter, TempDir),
+    Postgres(PostgresAdapter),
+}
+
+struct Closing {
     annals: Annals,
-    adapter: SqliteAdapter,
-    _folder: TempDir,
+    adapter: Adapter,
 }
 
 #[async_trait]
-impl Store for Filed {
+impl Store for Closing {
     async fn append(&self, s: &str, last: Option<u64>, n: usize) -> Result<Appended, Missing> {
         self.annals.append(s, last, n).await
     }
@@ -204,6 +236,13 @@ impl Store for Filed {
     }
 
     async fn close(&self) {
-        self.adapter.clone().close().await;
+        match &self.adapter {
+            Adapter::Sqlite(adapter, folder) => {
+                adapter.close().await;
+                // What stays behind lies in a folder for temporary files.
+                drop(std::fs::remove_dir_all(folder.path()));
+            }
+            Adapter::Postgres(adapter) => adapter.close().await,
+        }
     }
 }

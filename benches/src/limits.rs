@@ -2,8 +2,10 @@
 
 mod disk;
 mod memory;
+mod postgres;
 mod sqlite;
 
 pub use disk::Fsync;
 pub use memory::Memcpy;
+pub use postgres::{Bare, Insert};
 pub use sqlite::Rusqlite;

@@ -9,6 +9,7 @@ use annals_benches::contestant::Contestant;
 use annals_benches::machine::Machine;
 use annals_benches::run::{Plan, run};
 use annals_benches::{annals_store, limits, page, report};
+use annals_testkit::PostgresServer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -52,19 +53,29 @@ struct Compare {
 enum Backend {
     Memory,
     Sqlite,
+    Postgres,
 }
 
 impl Backend {
-    fn contestants(self, folder: &Path) -> Vec<Box<dyn Contestant>> {
+    fn contestants(self, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
         let folder = || folder.to_owned();
-        match self {
+        Ok(match self {
             Self::Memory => vec![Box::new(annals_store::Memory), Box::new(limits::Memcpy)],
             Self::Sqlite => vec![
                 Box::new(annals_store::Sqlite(folder())),
                 Box::new(limits::Rusqlite(folder())),
                 Box::new(limits::Fsync(folder())),
             ],
-        }
+            Self::Postgres => {
+                let url = PostgresServer::shared_url()?;
+                vec![
+                    Box::new(annals_store::Postgres(url.clone())),
+                    Box::new(limits::Insert(url.clone())),
+                    Box::new(limits::Bare::copy(&url)),
+                    Box::new(limits::Bare::select(&url)),
+                ]
+            }
+        })
     }
 }
 
@@ -100,7 +111,7 @@ async fn compare_all(compare: &Compare) -> Result<bool, BoxError> {
     eprintln!("{}, {} cores · {}", machine.processor, machine.cores, machine.system);
     let mut cells = Vec::new();
     for backend in backends {
-        let contestants = backend.contestants(&folder);
+        let contestants = backend.contestants(&folder)?;
         let mut workloads = plan.workloads(*backend == Backend::Memory);
         if let Some(only) = &compare.only {
             workloads.retain(|workload| workload.name().contains(only.as_str()));
