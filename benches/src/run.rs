@@ -128,7 +128,7 @@ pub async fn run(
             Ok(measures) => entries.push(Entry { about, outcome: Ok(measures) }),
             Err(Missing::NotOffered) => {}
             Err(Missing::Failed(error)) => {
-                entries.push(Entry { about, outcome: Err(error.to_string()) });
+                entries.push(Entry { about, outcome: Err(chain(&*error)) });
             }
         }
     }
@@ -142,4 +142,10 @@ async fn prepared(
     let store = contestant.open(workload.concurrency()).await?;
     workload.prepare(&*store).await?;
     Ok(store)
+}
+
+/// An error with all its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

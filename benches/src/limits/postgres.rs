@@ -43,7 +43,8 @@ fn schema(kind: &str) -> String {
 
 /// One row per commit into a table with a key and no other index; the better of the driver and `pgbench`.
 ///
-/// On one stream it is the loop of the common libraries: lock, read the last position, insert, commit.
+/// On one stream it is the loop of the common libraries: lock, read the last position, insert if it is still the one
+/// that the caller decided on, commit; else decide again.
 #[derive(Debug)]
 pub struct Insert(pub String);
 
@@ -55,7 +56,7 @@ impl Contestant for Insert {
             version: version(),
             backend: "postgres",
             promises: "one bare INSERT per commit by each client (driver or pgbench, the better); \
-                       on one stream: lock, read last, INSERT, commit",
+                       on one stream: lock, read the last, INSERT if it is the expected one, commit",
         }
     }
 
@@ -110,21 +111,28 @@ impl Inserts {
                     "INSERT INTO {table} (stream, position, name, payload) VALUES ($1, $2, $3, $4)"
                 );
                 let insert = client.prepare(&insert).await?;
-                let last =
-                    format!("SELECT coalesce(max(number), 0) FROM {table} WHERE number > $1");
+                let last = format!("SELECT number FROM {table} ORDER BY number DESC LIMIT 1");
                 let last = client.prepare(&last).await?;
                 let name = sample::NAME;
                 let name = name.as_str();
-                let (mut done, mut calls) = (0_i64, histogram());
+                let (mut done, mut known, mut calls) = (0_i64, 0_i64, histogram());
                 while Instant::now() < until {
                     let called = Instant::now();
                     let row: [&(dyn ToSql + Sync); 4] =
                         [&stream, &done, &name, &PAYLOAD.as_bytes()];
                     if load.contended {
                         client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(4711)").await?;
-                        client.query_one(&last, &[&done]).await?;
+                        let head = client.query_opt(&last, &[]).await?;
+                        let head = head.map_or(Ok(0), |row| row.try_get(0))?;
+                        if head != known {
+                            // Decided on what is no longer true: once more, on what was just read.
+                            client.batch_execute("ROLLBACK").await?;
+                            known = head;
+                            continue;
+                        }
                         client.execute(&insert, &row).await?;
                         client.batch_execute("COMMIT").await?;
+                        known += 1;
                     } else {
                         client.execute(&insert, &row).await?;
                     }
@@ -238,8 +246,8 @@ impl Contestant for Bare {
         let client = client(&self.url).await?;
         client.batch_execute(&format!("SET search_path TO {schema}")).await?;
         let read = format!(
-            "SELECT {COLUMNS} FROM events WHERE stream_id = (SELECT stream_id FROM streams WHERE \
-             name = $2 AND category_id = (SELECT name_id FROM names WHERE name = $1)) ORDER BY position"
+            "SELECT {COLUMNS} FROM events WHERE stream_id = (SELECT stream_id FROM events_streams WHERE \
+             name = $2 AND category_id = (SELECT name_id FROM events_names WHERE name = $1)) ORDER BY position"
         );
         let read = client.prepare(&read).await?;
         Ok(Arc::new(Tables { schema, adapter, client, read, reads: self.reads }))
