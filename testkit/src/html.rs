@@ -38,33 +38,39 @@ pre { background: var(--soft); padding: .8rem; margin: .4rem 0; overflow: auto; 
 @media (max-width: 40rem) { .w1, .w2, .hide { display: none; } }
 ";
 
+/// One HTML page that needs nothing else.
+pub(crate) fn page(title: &str, style: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(style)) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string()
+}
+
 impl Report {
     /// The report as one HTML page that needs nothing else.
     #[must_use]
     pub fn to_html(&self) -> String {
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { (self.adapter) " · annals-testkit" }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    h1 { (self.adapter) }
-                    p.soft.sub { "annals-testkit " (self.suite_version) " · " (self.conditions()) " · seed " code { (self.seed) } }
-                    (summary(self.tally()))
-                    (self.declares())
-                    h2 { "The promises" }
-                    div.grid { @for rule in Rule::ALL { (promise(rule, self.tally_of(rule))) } }
-                    (self.failed())
-                    h2 { "The checks" }
-                    @for group in self.groups() { (self.group(group)) }
-                }
-            }
+        let body = html! {
+            h1 { (self.adapter) }
+            p.soft.sub { "annals-testkit " (self.suite_version) " · " (self.conditions()) " · seed " code { (self.seed) } }
+            (summary(self.tally()))
+            (self.declares())
+            h2 { "The promises" }
+            div.grid { @for rule in Rule::ALL { (promise(rule, self.tally_of(rule))) } }
+            (self.failed())
+            h2 { "The checks" }
+            @for group in self.groups() { (self.group(group)) }
         };
-        page.into_string()
+        page(&format!("{} · annals-testkit", self.adapter), STYLE, &body)
     }
 
     /// How it was run.

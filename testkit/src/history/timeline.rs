@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::html;
 
 use crate::history::{History, Operation, Violation};
+use crate::html::page;
 use crate::model::{Condition, Mark, Op, Outcome, Stored};
 
 const STYLE: &str = "
@@ -32,59 +33,48 @@ impl History {
         let clients =
             self.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
         let end = self.operations.iter().map(|operation| operation.returned).max().unwrap_or(0) + 1;
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "history · annals-testkit" }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    h1 { "Concurrent history" }
-                    p.sub { (clients) " clients · " (self.operations.len()) " operations · " (self.log.len()) " events · order: " (format!("{:?}", self.order).to_lowercase()) }
-                    (verdict(violation.as_ref()))
-                    div.key {
-                        @for (class, what) in [("appended", "appended"), ("read", "read"), ("refused", "refused"), ("unknown", "outcome unknown"), ("failed", "failed"), ] {
-                            span { i class=(class) {} (what) }
-                        }
-                    }
-                    div.scroll {
-                        div.lanes style=(format!("min-width: {}rem", end * 4 + 6)) {
-                            @for client in 0..clients {
-                                div.lane { b { "client " (client) } div.track {
-                                    @for (nth, operation) in self.operations.iter().enumerate().filter(|(_, operation)| operation.client == client) {
-                                        (bar(nth, operation, end, fault == Some(nth)))
-                                    }
-                                } }
-                            }
-                        }
-                    }
-                    h2 { "Log in the end" }
-                    table {
-                        tr { th { "number" } th { "stream" } th { "position" } th { "event" } th { "name" } th { "tags" } }
-                        @for stored in &self.log {
-                            tr { td { "#" (stored.number) } td { "s" (stored.stream) } td { (stored.position) } td { "e" (stored.event.id) } td { (stored.event.name) } td { (format!("{:?}", stored.event.tags)) } }
-                        }
-                    }
-                    h2 { "Operations" }
-                    table {
-                        tr { th { "" } th { "client" } th { "time" } th { "call" } th { "answer" } }
-                        @for (nth, operation) in self.operations.iter().enumerate() {
-                            tr class=[(fault == Some(nth)).then_some("row-bad")] {
-                                td { (nth) } td { (operation.client) } td { (operation.invoked) "–" (operation.returned) }
-                                td.d { (call(&operation.op)) } td.d { (answer(&operation.outcome)) }
-                            }
-                        }
-                    }
-                    h2 { "To check it again" }
-                    p.sub { code { "annals_testkit::history::History::from_json(text)?.check()" } }
-                    pre { (self.to_json()) }
+        let body = html! {
+            h1 { "Concurrent history" }
+            p.sub { (clients) " clients · " (self.operations.len()) " operations · " (self.log.len()) " events · order: " (format!("{:?}", self.order).to_lowercase()) }
+            (verdict(violation.as_ref()))
+            div.key {
+                @for (class, what) in [("appended", "appended"), ("read", "read"), ("refused", "refused"), ("unknown", "outcome unknown"), ("failed", "failed"), ] {
+                    span { i class=(class) {} (what) }
                 }
             }
+            div.scroll {
+                div.lanes style=(format!("min-width: {}rem", end * 4 + 6)) {
+                    @for client in 0..clients {
+                        div.lane { b { "client " (client) } div.track {
+                            @for (nth, operation) in self.operations.iter().enumerate().filter(|(_, operation)| operation.client == client) {
+                                (bar(nth, operation, end, fault == Some(nth)))
+                            }
+                        } }
+                    }
+                }
+            }
+            h2 { "Log in the end" }
+            table {
+                tr { th { "number" } th { "stream" } th { "position" } th { "event" } th { "name" } th { "tags" } }
+                @for stored in &self.log {
+                    tr { td { "#" (stored.number) } td { "s" (stored.stream) } td { (stored.position) } td { "e" (stored.event.id) } td { (stored.event.name) } td { (format!("{:?}", stored.event.tags)) } }
+                }
+            }
+            h2 { "Operations" }
+            table {
+                tr { th { "" } th { "client" } th { "time" } th { "call" } th { "answer" } }
+                @for (nth, operation) in self.operations.iter().enumerate() {
+                    tr class=[(fault == Some(nth)).then_some("row-bad")] {
+                        td { (nth) } td { (operation.client) } td { (operation.invoked) "–" (operation.returned) }
+                        td.d { (call(&operation.op)) } td.d { (answer(&operation.outcome)) }
+                    }
+                }
+            }
+            h2 { "To check it again" }
+            p.sub { code { "annals_testkit::history::History::from_json(text)?.check()" } }
+            pre { (self.to_json()) }
         };
-        page.into_string()
+        page("history · annals-testkit", STYLE, &body)
     }
 }
 

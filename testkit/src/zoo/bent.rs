@@ -322,6 +322,23 @@ pub(super) async fn dawdle() {
     }
 }
 
+/// Stores `writes` under the lock of the log alone, with the sequence numbers from `first` on.
+pub(super) fn commit_at(
+    shared: &Shared,
+    writes: &[Append],
+    first: u64,
+) -> Result<Vec<StoredEvent>> {
+    let mut log = shared.log();
+    let mut prepared = super::numbers::Plain.prepare(&mut log, writes)?;
+    for (event, number) in prepared.iter_mut().zip(first..) {
+        event.sequence_number = SequenceNumber::new(number);
+    }
+    log.push_all(&prepared);
+    log.events.sort_by_key(|event| event.sequence_number);
+    reindex(&mut log);
+    Ok(prepared)
+}
+
 /// Finds the streams of the events anew.
 pub(super) fn reindex(log: &mut Log) {
     let events = std::mem::take(&mut log.events);

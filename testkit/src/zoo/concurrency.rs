@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use annals::{Append, Facts, Position, Query, ReadOptions, Result, SequenceNumber, StoredEvent};
+use annals::{Append, Facts, Position, Query, ReadOptions, Result, StoredEvent};
 
-use super::bent::{Log, Shared, but, dawdle, reindex};
+use super::bent::{Log, Shared, but, commit_at, dawdle};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -22,7 +22,7 @@ bent_specimens! {
             let mut writes = writes;
             writes.iter_mut().for_each(|write| write.condition = annals::WriteCondition::Always);
             let prepared = self.prepare(&mut log, &writes)?;
-            prepared.iter().for_each(|event| log.push(event.clone()));
+            log.push_all(&prepared);
             Ok(prepared)
         }
     }
@@ -94,15 +94,7 @@ bent_specimens! {
             }
             shared.pass_gate().await;
             let _alone = shared.writer.lock().await;
-            let mut log = shared.log();
-            let mut prepared = self.prepare(&mut log, &writes)?;
-            for (event, number) in prepared.iter_mut().zip(first..) {
-                event.sequence_number = SequenceNumber::new(number);
-            }
-            prepared.iter().for_each(|event| log.push(event.clone()));
-            log.events.sort_by_key(|event| event.sequence_number);
-            reindex(&mut log);
-            Ok(prepared)
+            commit_at(shared, &writes, first)
         }
     }
 
@@ -217,25 +209,8 @@ bent_specimens! {
                 }
             }
             let prepared = self.prepare(&mut log, &judged)?;
-            prepared.iter().for_each(|event| log.push(event.clone()));
+            log.push_all(&prepared);
             Ok(prepared)
-        }
-    }
-
-    /// Losers of a race get an error of the driver.
-    LosersGetBackendError caught by ["cond.loser_error"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            let before = shared.log().last;
-            dawdle().await;
-            let outcome = Plain.append(shared, writes).await;
-            let raced = shared.log().last != before;
-            outcome.map_err(|error| match error {
-                annals::Error::ConditionFailed(_) if raced => annals::Error::Backend {
-                    adapter: super::bent::NAME,
-                    source: "duplicate key value violates unique constraint".into(),
-                },
-                other => other,
-            })
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use annals::{Append, Error, Result, StoredEvent, WriteCondition};
 
-use super::bent::{Log, NAME, Shared, dawdle};
+use super::bent::{Bend, Log, NAME, Shared, dawdle};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
 
@@ -13,6 +13,22 @@ use super::numbers::Plain;
 fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
     let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
     writes.iter().map(|write| if judged(write) { without(write) } else { write.clone() }).collect()
+}
+
+/// An append whose refusal becomes another error if others appended meanwhile.
+async fn losers_get(
+    shared: &Arc<Shared>,
+    writes: Vec<Append>,
+    other: impl FnOnce() -> Error,
+) -> Result<Vec<StoredEvent>> {
+    let before = shared.log().last;
+    dawdle().await;
+    let outcome = Plain.append(shared, writes).await;
+    let raced = shared.log().last != before;
+    outcome.map_err(|error| match error {
+        Error::ConditionFailed(_) if raced => other(),
+        error => error,
+    })
 }
 
 bent_specimens! {
@@ -141,14 +157,18 @@ bent_specimens! {
     /// Losers of a race are told to try again later.
     LosersAreBusy caught by ["cond.loser_error"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            let before = shared.log().last;
-            dawdle().await;
-            let outcome = Plain.append(shared, writes).await;
-            let raced = shared.log().last != before;
-            outcome.map_err(|error| match error {
-                Error::ConditionFailed(_) if raced => Error::unavailable("could not serialize access"),
-                other => other,
+            losers_get(shared, writes, || Error::unavailable("could not serialize access")).await
+        }
+    }
+
+    /// Losers of a race get an error of the driver.
+    LosersGetBackendError caught by ["cond.loser_error"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            losers_get(shared, writes, || Error::Backend {
+                adapter: NAME,
+                source: "duplicate key value violates unique constraint".into(),
             })
+            .await
         }
     }
 

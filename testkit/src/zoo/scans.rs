@@ -11,7 +11,7 @@ use annals::{
 };
 use futures_util::{StreamExt, stream};
 
-use super::bent::{self, Bend, Log, NAME, Shared, but, dawdle, reindex};
+use super::bent::{self, Bend, Log, NAME, Shared, but, commit_at, dawdle};
 use super::numbers::Plain;
 
 /// What a read takes, of something that there is little of, from its first poll to its end.
@@ -104,19 +104,6 @@ async fn commit(
     between.await;
     let _alone = shared.writer.lock().await;
     commit_at(shared, writes, first)
-}
-
-/// The same in one go, under no lock but that of the log.
-fn commit_at(shared: &Shared, writes: &[Append], first: u64) -> Result<Vec<StoredEvent>> {
-    let mut log = shared.log();
-    let mut prepared = Plain.prepare(&mut log, writes)?;
-    for (event, number) in prepared.iter_mut().zip(first..) {
-        event.sequence_number = SequenceNumber::new(number);
-    }
-    prepared.iter().for_each(|event| log.push(event.clone()));
-    log.events.sort_by_key(|event| event.sequence_number);
-    reindex(&mut log);
-    Ok(prepared)
 }
 
 bent_specimens! {

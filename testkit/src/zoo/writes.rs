@@ -286,7 +286,7 @@ bent_specimens! {
             for (nth, write) in writes.iter().enumerate() {
                 let prepared = Plain.prepare(log, std::slice::from_ref(write))?;
                 if nth + 1 < writes.len() {
-                    prepared.iter().for_each(|event| log.push(event.clone()));
+                    log.push_all(&prepared);
                 }
                 all.extend(prepared);
             }
