@@ -7,18 +7,18 @@
     reason = "no test file needs all of them"
 )]
 
-use std::collections::{HashMap, HashSet};
+#[path = "../../../sql/tests/common/mod.rs"]
+mod shared;
+
 use std::io::Write as _;
 use std::time::Duration;
 
-use annals::{
-    Append, BoxError, EventId, EventName, NewEvent, Payload, Query, ReadOptions, Result,
-    StorageAdapter, StoredEvent, StreamId, WriteCondition,
-};
+use annals::{BoxError, EventId, Result};
 use annals_postgres::tokio_postgres::{Client, Config, NoTls};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_testkit::{NotRun, PostgresServer};
-use futures_util::TryStreamExt;
+#[allow(unused_imports, reason = "no test file needs all of them")]
+pub(crate) use shared::*;
 
 /// Options for the log of `schema` in the database `url`; its connections bear the name of the schema.
 pub(crate) fn options(url: &str, schema: &str) -> Result<PostgresOptions, BoxError> {
@@ -60,39 +60,4 @@ pub(crate) fn fresh() -> String {
 pub(crate) async fn open(options: PostgresOptions) -> PostgresAdapter {
     options.migrate().await.unwrap();
     options.connect().await.unwrap()
-}
-
-pub(crate) fn stream(name: &str) -> StreamId {
-    StreamId::new("orders", name).unwrap()
-}
-
-pub(crate) fn events(count: usize) -> Vec<NewEvent> {
-    let payload = || Payload::json(&"x".repeat(200)).unwrap();
-    (0..count).map(|_| NewEvent::new(EventName::from_static("made"), payload())).collect()
-}
-
-pub(crate) fn append_to(name: &str, count: usize) -> Vec<Append> {
-    vec![Append::new(stream(name), events(count), WriteCondition::Always)]
-}
-
-pub(crate) async fn try_read(adapter: &PostgresAdapter, query: Query) -> Result<Vec<StoredEvent>> {
-    let pages: Vec<Vec<_>> = adapter.read(query, ReadOptions::default()).try_collect().await?;
-    Ok(pages.concat())
-}
-
-pub(crate) async fn all(adapter: &PostgresAdapter) -> Vec<StoredEvent> {
-    try_read(adapter, Query::all()).await.unwrap()
-}
-
-/// Sequence numbers run from 1 without a hole, positions of each stream from 0, and no id comes twice.
-pub(crate) fn assert_whole(events: &[StoredEvent]) {
-    let mut positions = HashMap::new();
-    let mut ids = HashSet::new();
-    for (event, number) in events.iter().zip(1..) {
-        assert_eq!(event.sequence_number.value(), number, "sequence numbers have no hole");
-        let next = positions.entry(&event.stream).or_insert(0);
-        assert_eq!(event.position.value(), *next, "positions have no hole");
-        *next += 1;
-        assert!(ids.insert(event.event.id), "no event is there twice");
-    }
 }
