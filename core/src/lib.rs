@@ -1,9 +1,16 @@
 #![doc = include_str!("../README.md")]
-#![doc = ""]
-#![doc = "# Traces"]
-#![doc = "The facade leaves named `tracing` records, target `annals`: `annals.appending`, `annals.appended`,"]
-#![doc = "`annals.append_refused` and `annals.reading` at debug level, `annals.append_failed` at warn level, and"]
-#![doc = "`annals.payload` at trace level, the only one that shows what events say."]
+//!
+//! # Traces
+//! The facade leaves named `tracing` records, target `annals`. Only those at trace level show what events say.
+//!
+//! | name | level | fields |
+//! |---|---|---|
+//! | `annals.appending` | debug | adapter, stream of the first write, streams, events |
+//! | `annals.payload` | trace | event id and name, payload as text |
+//! | `annals.appended` | debug | adapter, first and last sequence number, events |
+//! | `annals.append_refused` | debug | adapter, the condition that failed or the duplicate |
+//! | `annals.append_failed` | warn | adapter, error |
+//! | `annals.reading` | debug | adapter, query, options |
 
 mod adapter;
 mod capability;

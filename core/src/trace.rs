@@ -1,13 +1,4 @@
-//! Named `tracing` records, target `annals`. Payloads appear at trace level only.
-//!
-//! | name | level | fields |
-//! |---|---|---|
-//! | `annals.appending` | debug | adapter, stream of the first write, streams, events |
-//! | `annals.payload` | trace | event id and name, payload as text |
-//! | `annals.appended` | debug | adapter, first and last sequence number, events |
-//! | `annals.append_refused` | debug | adapter, the condition that failed or the duplicate |
-//! | `annals.append_failed` | warn | adapter, error |
-//! | `annals.reading` | debug | adapter, query, options |
+//! Named `tracing` records; the documentation of the crate lists them.
 
 use tracing::{Level, enabled, event};
 

@@ -9,6 +9,7 @@ mod clients;
 mod composition;
 mod condition;
 mod connection;
+mod crowd;
 mod custom;
 mod decided_race;
 mod decisions;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         query_condition::CHECKS,
         custom::CHECKS,
         race::CHECKS,
+        crowd::CHECKS,
         capability::CHECKS,
         payload::CHECKS,
         name::CHECKS,

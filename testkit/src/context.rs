@@ -55,6 +55,7 @@ impl Context {
             Profile::Soak(duration) => (u64::MAX, Some(Instant::now() + duration)),
         };
         let (seed, counter) = (self.seed, Arc::clone(&self.cases));
+        // Steps of the golden ratio keep the seeds of all cases apart, as in SplitMix64 (Steele, Lea, Flood 2014).
         (0..most).take_while(move |_| until.is_none_or(|end| Instant::now() < end)).map(
             move |nth| {
                 counter.fetch_add(1, Ordering::Relaxed);

@@ -91,6 +91,9 @@ impl fmt::Debug for Fault {
 }
 
 /// Is ready when it was polled so many times more: a delay on any runtime.
+///
+/// # Cancel safety
+/// It changes nothing.
 pub async fn polls(mut times: usize) {
     std::future::poll_fn(|context| {
         if times == 0 {

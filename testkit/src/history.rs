@@ -1,8 +1,9 @@
 //! Concurrent histories: what clients asked at the same time and what they were answered, and whether one order
 //! of commits explains it.
 //!
-//! The sequence numbers are the witness: no order has to be searched for. A history is JSON, so that one from a
-//! failed run can be checked again later:
+//! The sequence numbers are the witness: no order has to be searched for, which in general takes exponential time,
+//! and with the order of writes known does not (Gibbons and Korach, "Testing Shared Memories", 1997). A history is
+//! JSON, so that one from a failed run can be checked again later:
 //!
 //! ```
 //! use annals_testkit::history::{Anomaly, History};

@@ -61,7 +61,9 @@ impl Report {
     pub fn to_html(&self) -> String {
         let body = html! {
             h1 { (self.adapter) }
-            p.soft.sub { "annals-testkit " (self.suite_version) " · " (self.conditions()) " · seed " code { (self.seed) } }
+            p.soft.sub { "annals-testkit " (self.suite_version) " · " (self.conditions()) " · seed " code { (self.seed) }
+                @if self.left_out > 0 { " · " (self.left_out) " checks left out" }
+            }
             (summary(self.tally()))
             (self.declares())
             h2 { "The promises" }

@@ -7,6 +7,7 @@ use annals::Capabilities;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Class, Rule};
+use crate::checks;
 use crate::suite::{Flavour, Profile};
 
 /// The version of the list of checks. It rises when a check is added, removed or made stricter.
@@ -135,6 +136,8 @@ pub struct Report {
     pub runtime: Flavour,
     /// Repeats the run: `ANNALS_TESTKIT_SEED`.
     pub seed: u64,
+    /// How many checks of the suite a filter left out.
+    pub left_out: usize,
     /// The checks, in order.
     pub checks: Vec<Entry>,
 }
@@ -149,7 +152,8 @@ impl Report {
         checks: Vec<Entry>,
     ) -> Self {
         let suite_version = SUITE_VERSION.to_owned();
-        Self { suite_version, adapter, capabilities, profile, runtime, seed, checks }
+        let left_out = checks::all().count().saturating_sub(checks.len());
+        Self { suite_version, adapter, capabilities, profile, runtime, seed, left_out, checks }
     }
 
     /// Whether no check failed and at least one passed.
@@ -182,10 +186,12 @@ impl Report {
         self.checks.iter().filter(|entry| entry.rules.contains(&rule)).collect()
     }
 
-    /// What to claim in a README: `annals-testkit 0.1.0: 96 of 96 passed, 12 not applicable, 3 not run`.
+    /// What to claim in a README: `annals-testkit 0.1.0: 96 of 96 passed, 12 not applicable, 3 not run`. Of a part of
+    /// the suite it says so.
     #[must_use]
     pub fn badge(&self) -> String {
-        format!("annals-testkit {}: {}", self.suite_version, self.tally())
+        let badge = format!("annals-testkit {}: {}", self.suite_version, self.tally());
+        if self.left_out == 0 { badge } else { format!("{badge}, {} left out", self.left_out) }
     }
 
     /// The report as JSON, for machines.

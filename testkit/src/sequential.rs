@@ -60,6 +60,9 @@ impl Program {
     ///
     /// # Errors
     /// Tells the first operation whose answer differs from the model's, and both answers.
+    ///
+    /// # Cancel safety
+    /// The operations until then were made.
     pub async fn run(&self, handles: &[impl StorageAdapter]) -> Result<(), String> {
         self.run_in("m", handles).await
     }
@@ -88,6 +91,9 @@ impl Program {
     ///
     /// # Errors
     /// The shortest found.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
     pub async fn check(&self, handles: &[impl StorageAdapter]) -> Result<(), Counterexample> {
         self.check_in("m", handles).await
     }
@@ -120,7 +126,8 @@ impl Program {
         }
     }
 
-    /// Programs with one thing less, the smallest first.
+    /// Programs with one thing less, the smallest first: delta debugging (Zeller and Hildebrandt 2002) that goes on
+    /// inside the operations.
     pub(crate) fn smaller(&self) -> Vec<Self> {
         let ops = &self.0;
         let mut smaller = Vec::new();

@@ -1,5 +1,7 @@
 //! The suite: runs checks over a harness, each in a thread, a runtime and a namespace of its own.
 
+mod env;
+
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -82,47 +84,6 @@ impl Suite {
             filter: String::new(),
             require: Vec::new(),
         }
-    }
-
-    /// Takes the seed, profile, runtime, limit and requirements that are set in the
-    /// [environment](crate#environment).
-    ///
-    /// # Errors
-    /// Names the variable and its value when that makes no sense.
-    pub fn with_env(self) -> Result<Self, String> {
-        self.with_vars(|key| std::env::var(key).ok())
-    }
-
-    fn with_vars(mut self, var: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        fn parse<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
-            text.parse().map_err(|_| format!("{key} makes no sense: {text:?}"))
-        }
-        if let Some(seed) = var("ANNALS_TESTKIT_SEED") {
-            self.seed = parse("ANNALS_TESTKIT_SEED", &seed)?;
-        }
-        if let Some(profile) = var("ANNALS_TESTKIT_PROFILE") {
-            self.profile = match profile.split_once(':') {
-                None if profile == "quick" => Profile::Quick,
-                None if profile == "full" => Profile::Full,
-                Some(("soak", seconds)) => {
-                    Profile::Soak(Duration::from_secs(parse("ANNALS_TESTKIT_PROFILE", seconds)?))
-                }
-                _ => return Err(format!("ANNALS_TESTKIT_PROFILE makes no sense: {profile:?}")),
-            };
-        }
-        if let Some(runtime) = var("ANNALS_TESTKIT_RUNTIME") {
-            self.flavour = match runtime.as_str() {
-                "current" => Flavour::CurrentThread,
-                workers => Flavour::MultiThread(parse("ANNALS_TESTKIT_RUNTIME", workers)?),
-            };
-        }
-        if let Some(limit) = var("ANNALS_TESTKIT_LIMIT") {
-            self.limit = Duration::from_secs(parse("ANNALS_TESTKIT_LIMIT", &limit)?);
-        }
-        if let Some(require) = var("ANNALS_TESTKIT_REQUIRE") {
-            self.require = require.split(',').map(|id| id.trim().to_owned()).collect();
-        }
-        Ok(self)
     }
 
     /// Runs with this profile.
@@ -243,7 +204,12 @@ impl Suite {
         let verdict = match spawned {
             Err(error) => Verdict::NotRun(format!("no thread: {error}")),
             Ok(_) => outcome.recv_timeout(limit).unwrap_or_else(|_| {
-                Verdict::Fail(format!("hangs: it did not end within {limit:?}"), None)
+                Verdict::Fail(
+                    format!(
+                        "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
+                    ),
+                    None,
+                )
             }),
         };
         let verdict = match verdict {
@@ -265,9 +231,7 @@ impl Suite {
     }
 
     fn requires(&self, check: &Check) -> bool {
-        self.require.iter().any(|prefix| {
-            prefix == "all" || (!prefix.is_empty() && check.id.starts_with(prefix.as_str()))
-        })
+        self.require.iter().any(|prefix| begins(check, prefix))
     }
 
     /// What the check `id` is given: its seed, and a fresh namespace.
@@ -357,6 +321,11 @@ impl Suite {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Whether the check's id begins so; with `all` every one does.
+fn begins(check: &Check, prefix: &str) -> bool {
+    prefix == "all" || check.id.starts_with(prefix)
 }
 
 pub(crate) fn runtime(flavour: Flavour) -> Outcome<tokio::runtime::Runtime> {

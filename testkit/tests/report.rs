@@ -27,6 +27,17 @@ fn the_tally_counts_every_check_once() {
 }
 
 #[test]
+fn a_part_of_the_suite_claims_no_more() {
+    let part = broken();
+    let suite = specimens().next().expect("a specimen").suite();
+    assert_eq!(part.left_out, suite.checks().len() - part.checks.len());
+    assert!(part.badge().ends_with(&format!(", {} left out", part.left_out)));
+    assert!(part.to_html().contains(&format!("{} checks left out", part.left_out)));
+    let whole = suite.with_seed(1).run();
+    assert_eq!((whole.left_out, whole.badge().contains("left out")), (0, false));
+}
+
+#[test]
 fn json_comes_back_as_it_was() {
     let report = broken();
     let again: Report = serde_json::from_str(&report.to_json()).expect("a report");

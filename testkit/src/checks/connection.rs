@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondition};
 
+use futures_util::future::try_join_all;
+
 use crate::check::{Check, Failure, Need, Outcome, chain, check, ensure, ensure_eq};
-use crate::context::{Context, Subject, event, events, within};
+use crate::context::{Context, Subject, events, within};
 use crate::harness::{Disturbance, Hook, Variant};
 use crate::proxy::{Proxy, Side};
 
@@ -18,6 +20,14 @@ pub(super) const CHECKS: &[Check] = &[
         [Need::Hook(Hook::Proxy)],
         cut_sweep,
         "a connection cut after any packet leaves all or nothing, as the outcome says"
+    ),
+    check!(
+        "fault.cut_crowd",
+        [A1 A5],
+        Required,
+        [Need::Hook(Hook::Proxy)],
+        cut_crowd,
+        "of many appends under way on a connection that is cut, each ends as its outcome says"
     ),
     check!(
         "fault.stall",
@@ -79,6 +89,15 @@ async fn judge(
     outcome: &Result<Vec<StoredEvent>>,
 ) -> Outcome {
     let found = within(LIMIT, "a read after the fault", store.stream_events(stream)).await??;
+    judge_by(&found, sent, outcome)
+}
+
+/// The same, against the events of the stream.
+fn judge_by(
+    found: &[StoredEvent],
+    sent: &[EventId],
+    outcome: &Result<Vec<StoredEvent>>,
+) -> Outcome {
     let there = found.iter().filter(|event| sent.contains(&event.event.id)).count();
     match outcome {
         Ok(_) => ensure_eq!(there, sent.len(), "events of an append that was acknowledged"),
@@ -111,32 +130,70 @@ async fn append(
     Ok((ids, outcome))
 }
 
-async fn cut_sweep(cx: Context) -> Outcome {
+/// A store behind a proxy, and a handle that needs none.
+async fn proxied(cx: &Context) -> Outcome<(Proxy, Subject, Subject)> {
     let direct = cx.open().await?;
-    let proxy = Proxy::start(server(&cx).await?)
-        .await
-        .map_err(|error| Failure::not_run(error.to_string()))?;
+    let proxy = Proxy::start(server(cx).await?).await;
+    let proxy = proxy.map_err(|error| Failure::not_run(error.to_string()))?;
     let store = cx.open_as(Variant::Via(proxy.addr())).await?;
-    let stream = direct.stream("faults", "cut");
-    append(&store, &stream).await?.1?;
+    Ok((proxy, store, direct))
+}
+
+/// Has `case` cut after each packet of either side in turn. It heals the proxy, and tells whether there was a cut.
+async fn cut_everywhere<F>(proxy: &Proxy, case: impl Fn(String) -> F) -> Outcome
+where
+    F: Future<Output = Outcome<bool>>,
+{
     for side in [Side::Client, Side::Server] {
-        let mut clean = 0;
+        let (mut clean, mut cuts) = (0, 0);
         for packets in 0..64 {
             proxy.cut_after(side, packets);
-            let (ids, outcome) = append(&store, &stream).await?;
-            let was_cut = proxy.heal();
-            judge(&direct, &stream, &ids, &outcome).await.map_err(|failure| {
-                failure.in_context(format!("cut after {packets} packets of {side:?}"))
-            })?;
-            recovered(&store, &stream).await?;
+            let was_cut = case(format!("cut after {packets} packets of {side:?}")).await?;
+            cuts += usize::from(was_cut);
             clean = if was_cut { 0 } else { clean + 1 };
-            // The whole append passes before the cut, again and again: there is no later point to cut at.
+            // All packets pass before the cut, again and again: there is no later point to cut at.
             if clean == 3 {
                 break;
             }
         }
+        ensure!(cuts > 0, "no packet of {side:?} was cut: the store does not go through the proxy");
     }
     Ok(())
+}
+
+async fn cut_sweep(cx: Context) -> Outcome {
+    let (proxy, store, direct) = &proxied(&cx).await?;
+    let stream = &direct.stream("faults", "cut");
+    append(store, stream).await?.1?;
+    cut_everywhere(proxy, |when| async move {
+        let (ids, outcome) = append(store, stream).await?;
+        let was_cut = proxy.heal();
+        let judged = judge(direct, stream, &ids, &outcome).await;
+        judged.map_err(|failure| failure.in_context(when))?;
+        recovered(store, stream).await?;
+        Ok(was_cut)
+    })
+    .await
+}
+
+async fn cut_crowd(cx: Context) -> Outcome {
+    let (proxy, store, direct) = &proxied(&cx).await?;
+    let streams: &Vec<_> =
+        &(0..48).map(|nth| direct.stream("faults", &format!("crowd-{nth}"))).collect();
+    cut_everywhere(proxy, |when| async move {
+        let appends = try_join_all(streams.iter().map(|stream| append(store, stream))).await?;
+        let was_cut = proxy.heal();
+        let all = within(LIMIT, "a read after the fault", direct.all_events(streams)).await??;
+        for (stream, (ids, outcome)) in streams.iter().zip(&appends) {
+            let found: Vec<_> =
+                all.iter().filter(|event| event.stream == *stream).cloned().collect();
+            judge_by(&found, ids, outcome)
+                .map_err(|failure| failure.in_context(format!("{stream}, one of many, {when}")))?;
+        }
+        recovered(store, &streams[0]).await?;
+        Ok(was_cut)
+    })
+    .await
 }
 
 async fn server(cx: &Context) -> Outcome<std::net::SocketAddr> {
@@ -158,11 +215,7 @@ async fn recovered(store: &Subject, stream: &StreamId) -> Outcome {
 }
 
 async fn stall(cx: Context) -> Outcome {
-    let direct = cx.open().await?;
-    let proxy = Proxy::start(server(&cx).await?)
-        .await
-        .map_err(|error| Failure::not_run(error.to_string()))?;
-    let store = cx.open_as(Variant::Via(proxy.addr())).await?;
+    let (proxy, store, direct) = proxied(&cx).await?;
     let stream = direct.stream("faults", "stall");
     append(&store, &stream).await?.1?;
     proxy.stall(true);
@@ -205,15 +258,16 @@ async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outc
         let (store, stopped) = (store.clone(), stopped.clone());
         tasks.spawn(async move {
             let stream = store.stream("faults", &format!("writer-{writer}"));
+            let size = 1 + writer % 8;
             let mut acknowledged: Vec<EventId> = Vec::new();
             let mut after_stop = false;
             while !after_stop {
                 let last_round = *stopped.borrow();
-                let sent = event("happened");
-                let id = sent.id;
-                match store.append(&stream, vec![sent], WriteCondition::Always).await {
+                let sent = events(size);
+                let ids: Vec<_> = sent.iter().map(|event| event.id).collect();
+                match store.append(&stream, sent, WriteCondition::Always).await {
                     Ok(_) => {
-                        acknowledged.push(id);
+                        acknowledged.extend(ids);
                         after_stop = last_round;
                     }
                     Err(
@@ -228,7 +282,7 @@ async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outc
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
             }
-            Ok((stream, acknowledged))
+            Ok((stream, size, acknowledged))
         });
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -238,12 +292,13 @@ async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outc
     stop.send_replace(true);
     let ended = within(LIMIT, "writers that go on after the fault", tasks.join_all()).await?;
     for outcome in ended {
-        let (stream, acknowledged) = outcome?;
+        let (stream, size, acknowledged) = outcome?;
         let found = store.stream_events(&stream).await?;
         let there: HashSet<EventId> = found.iter().map(|event| event.event.id).collect();
         let lost = acknowledged.iter().filter(|id| !there.contains(*id)).count();
         ensure_eq!(lost, 0, "acknowledged events of {stream} that are lost");
         ensure_eq!(there.len(), found.len(), "distinct events of {stream}");
+        ensure_eq!(found.len() % size, 0, "events of {stream} beyond whole appends of {size}");
         let positions: Vec<u64> = found.iter().map(|event| event.position.value()).collect();
         ensure!(positions.iter().copied().eq(0..positions.len() as u64), "positions {positions:?}");
     }

@@ -93,7 +93,8 @@ async fn kill9(cx: Context) -> Outcome {
         let limit = Duration::from_secs(20);
         let mut acknowledged = 0;
         while acknowledged < 1 + case % 40 {
-            let Some(line) = child.line(limit).await? else { break };
+            let line = child.line(limit).await?;
+            let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
             ensure!(!line.starts_with("failed"), "the child process {line}");
             acknowledged += u64::from(line.starts_with("ack"));
             said.push(line);

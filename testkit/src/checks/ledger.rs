@@ -337,7 +337,10 @@ pub(super) fn summary<'a>(events: impl IntoIterator<Item = &'a StoredEvent>) -> 
 pub(super) fn describe(writes: &[Append]) -> String {
     let one = |write: &Append| {
         let (events, stream) = (write.events.len(), &write.stream);
-        format!("{events} to {stream} if {}", write.condition)
+        match &write.condition {
+            WriteCondition::Always => format!("{events} to {stream}"),
+            condition => format!("{events} to {stream}, expecting {condition}"),
+        }
     };
     let mut text: Vec<_> = writes.iter().take(3).map(one).collect();
     if writes.len() > 3 {

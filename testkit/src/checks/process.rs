@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use annals::{Position, ReadOptions, SequenceNumber, Source, WriteCondition};
 
-use crate::check::{Check, Feature, Need, Outcome, check, ensure, ensure_eq};
+use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
 use crate::child::{Child, Work};
 use crate::context::{Context, event};
 
@@ -73,8 +73,15 @@ async fn never_skips(cx: Context) -> Outcome {
     };
     let work = Work::Append { writers: 4, from: 0 };
     let mut child = Child::spawn(&cx, work)?;
-    let first = child.line(LIMIT).await?;
-    ensure!(first.is_some(), "the child process ended at once");
+    // From here on there is something to read, whatever the source.
+    loop {
+        let line = child.line(LIMIT).await?;
+        let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
+        ensure!(!line.starts_with("failed"), "the child process {line}");
+        if line.starts_with("ack writer-0 ") {
+            break;
+        }
+    }
     let mut seen = Vec::new();
     let mut after = store.start;
     for _ in cx.cases(60) {
@@ -88,6 +95,7 @@ async fn never_skips(cx: Context) -> Outcome {
     ensure!(failed.is_none(), "the child process {failed:?}");
     let until = ReadOptions::default().after(store.start).until(after);
     let whole = store.read(source.clone(), until).await?;
+    ensure!(!whole.is_empty(), "a reader of {source} sees nothing of another process");
     let skipped: Vec<SequenceNumber> = whole
         .iter()
         .map(|event| event.sequence_number)

@@ -197,7 +197,7 @@ async fn at_once(
         ensure_eq!(
             done.len(),
             expected,
-            "round {round}: appends of {count} to {stream} if {condition} done of two at once by two handles"
+            "round {round}: appends of {count} to {stream}, expecting {condition}, done of two at once by two handles"
         );
         done.sort_by_key(|(_, stored)| stored.first().map(|event| event.sequence_number));
         for (call, stored) in done {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use annals::{
     Append, Capabilities, Clock, Direction, Error, EventId, EventPages, Facts, Order, Position,
     Query, ReadOptions, Result, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId,
-    SystemClock,
+    SystemClock, Unmet,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -123,13 +123,23 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
         self.check_append(&writes)?;
         let _alone = shared.writer.lock().await;
         let prepared = self.prepare(&mut shared.log(), &writes)?;
+        self.commit(shared, &writes, &prepared).await?;
+        self.answer(prepared)
+    }
+
+    /// Stores what was prepared, while nobody else appends.
+    async fn commit(
+        &self,
+        shared: &Arc<Shared>,
+        _writes: &[Append],
+        prepared: &[StoredEvent],
+    ) -> Result<()> {
         shared.pass_gate().await;
         let mut log = shared.log();
-        for event in &prepared {
+        for event in prepared {
             self.insert(&mut log, event.clone());
         }
-        drop(log);
-        self.answer(prepared)
+        Ok(())
     }
 
     /// Judges and numbers; stores nothing.
@@ -313,6 +323,16 @@ pub(super) fn live<B: Bend>(
         Some((Ok(page), left))
     };
     stream::unfold(options, move |left| std::future::ready(page(left))).boxed()
+}
+
+/// The outcome, with a refusal told otherwise.
+pub(super) fn retold<T>(outcome: Result<T>, change: impl FnOnce(&mut Unmet)) -> Result<T> {
+    outcome.map_err(|mut error| {
+        if let Error::ConditionFailed(unmet) = &mut error {
+            change(unmet);
+        }
+        error
+    })
 }
 
 /// Lets other tasks run, a few times.

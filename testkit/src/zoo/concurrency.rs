@@ -100,30 +100,24 @@ bent_specimens! {
 
     /// The events of a batch become visible one after the other.
     BatchVisibleInParts caught by ["vis.batch_atomic"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            for event in &prepared {
+        async fn commit(&self, shared: &Arc<Shared>, _: &[Append], prepared: &[StoredEvent]) -> Result<()> {
+            for event in prepared {
                 shared.log().push(event.clone());
                 tokio::task::yield_now().await;
             }
-            Ok(prepared)
+            Ok(())
         }
     }
 
     /// The streams of a call become visible one after the other.
     StreamsVisibleInTurn caught by ["vis.batch_atomic"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            for write in &writes {
+        async fn commit(&self, shared: &Arc<Shared>, writes: &[Append], prepared: &[StoredEvent]) -> Result<()> {
+            for write in writes {
                 let own: Vec<_> = prepared.iter().filter(|event| event.stream == write.stream).cloned().collect();
                 shared.log().push_all(&own);
                 dawdle().await;
             }
-            Ok(prepared)
+            Ok(())
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use annals::{Append, Error, Facts, Position, Result, StoredEvent, StreamId, WriteCondition};
 
-use super::bent::{Bend, Log, NAME, Shared};
+use super::bent::{Bend, Log, NAME, Shared, retold};
 use super::numbers::Plain;
 
 /// Judges `condition` in the place of the write's own.
@@ -258,14 +258,10 @@ bent_specimens! {
     /// The error tells the expected position as the actual one.
     ErrorSwapsPositions caught by ["cond.error_detail"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    if let WriteCondition::PositionIs(expected) = unmet.failed {
-                        unmet.actual = Some(expected);
-                    }
-                    Error::ConditionFailed(unmet)
+            retold(Plain.judge(log, write), |unmet| {
+                if let WriteCondition::PositionIs(expected) = unmet.failed {
+                    unmet.actual = Some(expected);
                 }
-                other => other,
             })
         }
     }
@@ -273,39 +269,22 @@ bent_specimens! {
     /// The error tells the number of events instead of the position of the last.
     ErrorCountsEvents caught by ["cond.error_detail"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    unmet.actual = unmet.actual.map(|position| Position::new(position.value() + 1));
-                    Error::ConditionFailed(unmet)
-                }
-                other => other,
-            })
+            let next = |position: Position| Position::new(position.value() + 1);
+            retold(Plain.judge(log, write), |unmet| unmet.actual = unmet.actual.map(next))
         }
     }
 
     /// The error names the whole condition instead of the leaf that failed.
     ErrorNamesWhole caught by ["cond.error_detail"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    unmet.failed = write.condition.clone();
-                    Error::ConditionFailed(unmet)
-                }
-                other => other,
-            })
+            retold(Plain.judge(log, write), |unmet| unmet.failed = write.condition.clone())
         }
     }
 
     /// In a call over several streams the error names the first, whichever was refused.
     ErrorNamesFirstStream caught by ["cond.error_detail"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
-            Plain.prepare(log, writes).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    unmet.stream = writes[0].stream.clone();
-                    Error::ConditionFailed(unmet)
-                }
-                other => other,
-            })
+            retold(Plain.prepare(log, writes), |unmet| unmet.stream = writes[0].stream.clone())
         }
     }
 
@@ -411,16 +390,12 @@ bent_specimens! {
     /// The refusal of one of several alternatives names the first of them only.
     ErrorNamesFirstAlternative caught by ["cond.error_detail"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    if let WriteCondition::Any(parts) = &unmet.failed
-                        && let Some(first) = parts.first()
-                    {
-                        unmet.failed = first.clone();
-                    }
-                    Error::ConditionFailed(unmet)
+            retold(Plain.judge(log, write), |unmet| {
+                if let WriteCondition::Any(parts) = &unmet.failed
+                    && let Some(first) = parts.first()
+                {
+                    unmet.failed = first.clone();
                 }
-                other => other,
             })
         }
     }
@@ -428,13 +403,7 @@ bent_specimens! {
     /// A refusal does not tell the event that matches.
     ErrorWithoutMatch caught by ["cond.error_detail"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    unmet.matched = None;
-                    Error::ConditionFailed(unmet)
-                }
-                other => other,
-            })
+            retold(Plain.judge(log, write), |unmet| unmet.matched = None)
         }
     }
 

@@ -38,75 +38,60 @@ bent_specimens! {
 
     /// An append that is dropped half way leaves half of it stored.
     DropStoresHalf caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
+        async fn commit(&self, shared: &Arc<Shared>, _: &[Append], prepared: &[StoredEvent]) -> Result<()> {
             let (first, second) = prepared.split_at(prepared.len() / 2);
             shared.log().push_all(first);
             tokio::task::yield_now().await;
             shared.log().push_all(second);
-            Ok(prepared)
+            Ok(())
         }
     }
 
     /// An append that is dropped leaves its numbers used, though contiguity is declared.
     DropBurnsNumbers caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
+        async fn commit(&self, shared: &Arc<Shared>, _: &[Append], prepared: &[StoredEvent]) -> Result<()> {
             shared.log().last += prepared.len() as u64;
             tokio::task::yield_now().await;
-            shared.log().push_all(&prepared);
-            Ok(prepared)
+            shared.log().push_all(prepared);
+            Ok(())
         }
     }
 
     /// Of several streams a dropped append leaves the first.
     DropStoresFirstStream caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            let mut rest = prepared.as_slice();
-            for write in &writes {
+        async fn commit(&self, shared: &Arc<Shared>, writes: &[Append], prepared: &[StoredEvent]) -> Result<()> {
+            let mut rest = prepared;
+            for write in writes {
                 let (own, others) = rest.split_at(write.events.len());
                 shared.log().push_all(own);
                 rest = others;
                 tokio::task::yield_now().await;
             }
-            Ok(prepared)
+            Ok(())
         }
     }
 
     /// The ids of an append count as known before it is committed, and go on to when it is dropped.
     DropKeepsIds caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
+        async fn commit(&self, shared: &Arc<Shared>, _: &[Append], prepared: &[StoredEvent]) -> Result<()> {
             shared.log().ids.extend(prepared.iter().map(|event| event.event.id));
             tokio::task::yield_now().await;
-            shared.log().push_all(&prepared);
-            Ok(prepared)
+            shared.log().push_all(prepared);
+            Ok(())
         }
     }
 
     /// Each stream of a call is written by a task of its own; those that were not begun are left out.
     DropLeavesTasks caught by ["fault.drop_append"] {
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let _alone = shared.writer.lock().await;
-            let prepared = self.prepare(&mut shared.log(), &writes)?;
-            let mut rest = prepared.clone();
-            for write in &writes {
+        async fn commit(&self, shared: &Arc<Shared>, writes: &[Append], prepared: &[StoredEvent]) -> Result<()> {
+            let mut rest = prepared.to_vec();
+            for write in writes {
                 let others = rest.split_off(write.events.len());
                 let (shared, own) = (Arc::clone(shared), std::mem::replace(&mut rest, others));
                 let written = tokio::spawn(async move { shared.log().push_all(&own) }).await;
                 written.map_err(Error::unavailable)?;
             }
-            Ok(prepared)
+            Ok(())
         }
     }
 

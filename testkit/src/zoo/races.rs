@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use annals::{Append, Error, Result, StoredEvent, WriteCondition};
 
-use super::bent::{Bend, Log, NAME, Shared, dawdle};
+use super::bent::{Bend, Log, NAME, Shared, dawdle, retold};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
 
@@ -177,12 +177,8 @@ bent_specimens! {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             let before = shared.log().clone();
             dawdle().await;
-            Plain.append(shared, writes).await.map_err(|error| match error {
-                Error::ConditionFailed(mut unmet) => {
-                    unmet.actual = before.last_of(&unmet.stream).map(|last| last.position);
-                    Error::ConditionFailed(unmet)
-                }
-                other => other,
+            retold(Plain.append(shared, writes).await, |unmet| {
+                unmet.actual = before.last_of(&unmet.stream).map(|last| last.position);
             })
         }
     }
@@ -199,6 +195,40 @@ bent_specimens! {
                 write.condition = WriteCondition::Any(Vec::new());
             }
             Plain.append(shared, writes).await
+        }
+    }
+
+    /// Of many appends that are made at once, one that is refused takes the next with it.
+    RefusalSpoilsNeighbour caught by ["cond.crowd"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let met = shared.counter.fetch_add(2, Ordering::SeqCst) / 2;
+            dawdle().await;
+            let spoiled = met > 40 && shared.counter.fetch_and(!1, Ordering::SeqCst) % 2 == 1;
+            let mut writes = writes;
+            for write in writes.iter_mut().filter(|_| spoiled) {
+                write.condition = WriteCondition::Any(Vec::new());
+            }
+            let outcome = Plain.append(shared, writes).await;
+            if outcome.is_err() && !spoiled {
+                shared.counter.fetch_or(1, Ordering::SeqCst);
+            }
+            shared.counter.fetch_sub(2, Ordering::SeqCst);
+            outcome
+        }
+    }
+
+    /// Of many appends that are made at once, the last ones are told that they were made, and are not.
+    CrowdOverflows caught by ["cond.crowd"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let met = shared.counter.fetch_add(1, Ordering::SeqCst);
+            dawdle().await;
+            let outcome = if met < 100 {
+                Plain.append(shared, writes).await
+            } else {
+                self.check_append(&writes).and_then(|()| self.prepare(&mut shared.log(), &writes))
+            };
+            shared.counter.fetch_sub(1, Ordering::SeqCst);
+            outcome
         }
     }
 }
