@@ -11,9 +11,9 @@ use tokio_postgres::types::Type;
 use crate::connect::get;
 use crate::error::{Failure, Outcome};
 use crate::facts::unsigned;
+use crate::flight::Sent;
 use crate::session::{Session, Value};
 use crate::store::Store;
-use crate::transact::Sent;
 use crate::values::Micros;
 
 /// How many connections are told apart; a writer has one, a caller's pool several.
@@ -95,12 +95,13 @@ async fn look_on(store: &Store, session: Session<'_>, sent: &Sent) -> Outcome<bo
             tokio::time::sleep(PAUSE).await;
         }
     }
-    let id = sent.id.as_uuid();
+    let Some((id, expected)) = sent.first else { return Ok(false) };
+    let id = id.as_uuid();
     let rows = session.query(&store.sql.number_of_id, &[(&id, Type::UUID)]).await?;
     let number = rows.first().map(|row| row.try_get(0)).transpose()?;
     let is_there = match number {
         // Under another number it is an event that was there before.
-        Some(number) => unsigned(number)? == sent.number,
+        Some(number) => unsigned(number)? == expected,
         None => false,
     };
     if !is_there && sent.backend.is_none() {

@@ -1,71 +1,63 @@
-//! Rows that are to be inserted, column by column, as one statement takes them.
+//! Rows that are to be inserted, as statements take them.
 
 use annals::NewEvent;
 use annals_sql::to_micros;
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
 use crate::session::Value;
-use crate::values::{Micros, NumberList, Secret};
+use crate::values::{Micros, Row, Rows};
 
 /// A statement takes no further event beyond so many bytes: the server holds several copies of them.
 const STATEMENT_BYTES: usize = 16 << 20;
 
 /// The rows of one transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Draft<'a> {
-    parts: Vec<Part<'a>>,
+pub(crate) struct Draft {
+    parts: Vec<Part>,
 }
 
 /// The rows of one statement.
 #[derive(Debug, Default)]
-pub(crate) struct Part<'a> {
+pub(crate) struct Part {
     bytes: usize,
-    /// Sequence number, stream, position, category, name, encoding.
-    ids: [Vec<i64>; 6],
-    event_ids: Vec<Uuid>,
-    occurred_at: Vec<Micros>,
-    recorded_at: Vec<Micros>,
-    tags: Vec<Option<NumberList>>,
-    metadata: Vec<Option<Secret<'a>>>,
-    payloads: Vec<Secret<'a>>,
+    events: Rows,
     name_ids: Vec<i64>,
-    names: Vec<&'a str>,
+    names: Vec<Box<str>>,
     stream_ids: Vec<i64>,
     stream_categories: Vec<i64>,
-    stream_names: Vec<&'a str>,
+    stream_names: Vec<Box<str>>,
     tag_ids: Vec<i64>,
     tag_numbers: Vec<i64>,
 }
 
-impl<'a> Draft<'a> {
-    pub(crate) fn parts(&self) -> &[Part<'a>] {
-        &self.parts
+impl Draft {
+    pub(crate) fn into_parts(self) -> Vec<Part> {
+        self.parts
     }
 
-    pub(crate) fn add_name(&mut self, id: i64, name: &'a str) {
+    pub(crate) fn add_name(&mut self, id: i64, name: &str) {
         let part = self.part();
         part.name_ids.push(id);
-        part.names.push(name);
+        part.names.push(name.into());
     }
 
-    pub(crate) fn add_stream(&mut self, id: i64, category_id: i64, name: &'a str) {
+    pub(crate) fn add_stream(&mut self, id: i64, category_id: i64, name: &str) {
         let part = self.part();
         part.stream_ids.push(id);
         part.stream_categories.push(category_id);
-        part.stream_names.push(name);
+        part.stream_names.push(name.into());
     }
 
-    /// `ids`: sequence number, stream, position, category, name, encoding.
+    /// `numbers`: sequence number, stream, position, category, name, encoding.
     pub(crate) fn add_event(
         &mut self,
-        ids: [i64; 6],
-        event: &'a NewEvent,
+        numbers: [i64; 6],
+        event: &NewEvent,
         recorded_at: OffsetDateTime,
         tags: &[i64],
     ) {
-        let payload = event.payload.as_bytes();
+        let payload = &event.payload.as_bytes()[..];
         let metadata = event.metadata.as_ref().map(|metadata| &metadata.as_bytes()[..]);
         let bytes = payload.len() + metadata.map_or(0, <[u8]>::len);
         if self
@@ -77,21 +69,21 @@ impl<'a> Draft<'a> {
         }
         let part = self.part();
         part.bytes += bytes;
-        for (column, id) in part.ids.iter_mut().zip(ids) {
-            column.push(id);
-        }
-        part.event_ids.push(event.id.as_uuid());
-        part.occurred_at.push(Micros(to_micros(event.occurred_at)));
-        part.recorded_at.push(Micros(to_micros(recorded_at)));
-        part.tags.push((!tags.is_empty()).then(|| NumberList::new(tags)));
-        part.metadata.push(metadata.map(Secret));
-        part.payloads.push(Secret(payload));
+        part.events.push(&Row {
+            numbers,
+            id: event.id.as_uuid(),
+            occurred_at: Micros(to_micros(event.occurred_at)),
+            recorded_at: Micros(to_micros(recorded_at)),
+            tags,
+            metadata,
+            payload,
+        });
         part.tag_ids.extend_from_slice(tags);
-        let [number, ..] = ids;
+        let [number, ..] = numbers;
         part.tag_numbers.extend(tags.iter().map(|_| number));
     }
 
-    fn part(&mut self) -> &mut Part<'a> {
+    fn part(&mut self) -> &mut Part {
         if self.parts.is_empty() {
             self.parts.push(Part::default());
         }
@@ -101,31 +93,23 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Part<'_> {
+impl Part {
+    /// Whether it makes names.
+    pub(crate) fn makes_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Whether there are events only: no new names, streams or tags.
     pub(crate) fn is_plain(&self) -> bool {
         self.names.is_empty() && self.stream_ids.is_empty() && self.tag_ids.is_empty()
     }
 
-    /// Whether it is one event and nothing else.
-    pub(crate) fn is_one(&self) -> bool {
-        self.is_plain() && self.payloads.len() == 1
-    }
-
-    /// The values of the statement that inserts it, behind `lock`.
-    pub(crate) fn values<'s>(&'s self, lock: &'s i64) -> Vec<Value<'s>> {
-        if self.is_one() {
-            return self.values_of_one(lock);
-        }
-        let mut values: Vec<Value<'s>> = Vec::with_capacity(20);
-        values.push((lock, Type::INT8));
-        values.extend(self.ids.iter().map(|ids| -> Value<'s> { (ids, Type::INT8_ARRAY) }));
-        values.push((&self.event_ids, Type::UUID_ARRAY));
-        values.push((&self.occurred_at, Type::TIMESTAMPTZ_ARRAY));
-        values.push((&self.recorded_at, Type::TIMESTAMPTZ_ARRAY));
-        values.push((&self.tags, Type::TEXT_ARRAY));
-        values.push((&self.metadata, Type::BYTEA_ARRAY));
-        values.push((&self.payloads, Type::BYTEA_ARRAY));
+    /// The values of the statement that inserts it, behind those that all of them begin with. `row` is the type of
+    /// a list of rows.
+    pub(crate) fn values<'s>(&'s self, begin: [Value<'s>; 3], row: &Type) -> Vec<Value<'s>> {
+        let mut values: Vec<Value<'s>> = Vec::with_capacity(11);
+        values.extend(begin);
+        values.push((&self.events, row.clone()));
         if !self.is_plain() {
             values.push((&self.name_ids, Type::INT8_ARRAY));
             values.push((&self.names, Type::TEXT_ARRAY));
@@ -135,19 +119,6 @@ impl Part<'_> {
             values.push((&self.tag_ids, Type::INT8_ARRAY));
             values.push((&self.tag_numbers, Type::INT8_ARRAY));
         }
-        values
-    }
-
-    fn values_of_one<'s>(&'s self, lock: &'s i64) -> Vec<Value<'s>> {
-        let mut values: Vec<Value<'s>> = Vec::with_capacity(13);
-        values.push((lock, Type::INT8));
-        values.extend(self.ids.iter().flatten().map(|id| -> Value<'s> { (id, Type::INT8) }));
-        values.extend(self.event_ids.iter().map(|id| -> Value<'s> { (id, Type::UUID) }));
-        let times = self.occurred_at.iter().chain(&self.recorded_at);
-        values.extend(times.map(|time| -> Value<'s> { (time, Type::TIMESTAMPTZ) }));
-        values.extend(self.tags.iter().map(|tags| -> Value<'s> { (tags, Type::TEXT) }));
-        values.extend(self.metadata.iter().map(|bytes| -> Value<'s> { (bytes, Type::BYTEA) }));
-        values.extend(self.payloads.iter().map(|bytes| -> Value<'s> { (bytes, Type::BYTEA) }));
         values
     }
 }

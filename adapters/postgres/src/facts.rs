@@ -11,11 +11,13 @@ use annals_sql::{
 use futures_util::future::{try_join_all, try_join5};
 use hashbrown::{HashMap, HashSet};
 use time::OffsetDateTime;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::decode::{events, numbers};
 use crate::error::{Failure, Outcome};
+use crate::plan::Plan;
 use crate::session::{Session, Value, if_any, values};
 use crate::store::Store;
 
@@ -59,14 +61,18 @@ impl Known {
         self.names.get(name).is_some()
     }
 
-    /// Takes what a transaction found and, once it is committed, made.
-    pub(crate) fn learn(&mut self, facts: Facts, head: u64, last_name: i64) {
-        self.head = Some(head);
-        self.last_name = last_name;
-        for (stream, head) in facts.streams {
+    /// Takes what is true of the log once `plan` is committed. Where that fails, it is to be forgotten.
+    pub(crate) fn learn_log(&mut self, plan: &mut Plan<'_>) {
+        self.head = Some(plan.head);
+        self.last_name = plan.last_name;
+        for (stream, head) in plan.facts.streams.drain() {
             self.streams.put(stream, head);
         }
-        for (name, id) in facts.names {
+    }
+
+    /// Takes the numbers of names that are committed.
+    pub(crate) fn learn_names(&mut self, names: HashMap<Box<str>, Option<i64>>) {
+        for (name, id) in names {
             if let Some(id) = id {
                 self.names.learn(&name, id);
             }
@@ -259,14 +265,13 @@ impl Facts {
         let of_names: [Value<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
         let of_streams: [Value<'_>; 2] =
             [(&categories, Type::TEXT_ARRAY), (&streams, Type::TEXT_ARRAY)];
-        let of_ids: [Value<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
         let count = ask.numbers.unwrap_or(0);
         let of_numbers: [Value<'_>; 1] = [(&count, Type::INT8)];
         let (head, names, streams, ids, numbers) = try_join5(
             if_any(ask.head.then(|| session.query(&sql.head, &[]))),
             if_any((!names.is_empty()).then(|| session.query(&sql.names, &of_names))),
             if_any((!streams.is_empty()).then(|| session.query(&sql.streams, &of_streams))),
-            if_any((!ids.is_empty()).then(|| session.query(&sql.ids, &of_ids))),
+            known_ids(store, session, &ids),
             if_any((count > 0).then(|| session.query(&sql.numbers, &of_numbers))),
         )
         .await?;
@@ -316,6 +321,18 @@ impl Facts {
         let first = found.into_iter().flatten().min();
         first.map(|number| Ok(SequenceNumber::new(unsigned(number)?))).transpose()
     }
+}
+
+/// Those of `ids` that the log has.
+pub(crate) async fn known_ids(
+    store: &Store,
+    session: Session<'_>,
+    ids: &[Uuid],
+) -> Outcome<Vec<Row>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    session.query(&store.sql.ids, &[(&ids, Type::UUID_ARRAY)]).await
 }
 
 /// Whether its condition is judged on events, not only on the ends of streams.

@@ -26,6 +26,9 @@
 //! - Known ids are found by the unique index on them, when a row is inserted. It costs about a tenth of the write
 //!   rate; there is no cheaper proof, as any id may be any older event's. The ids that
 //!   [`NewEvent`](annals::NewEvent) makes grow with time, which keeps it compact.
+//! - A tag costs the server about 2 µs: a row of a table by tag and number. A GIN index over the lists of tags costs a
+//!   fourth of that, but with a million events the planner then reads the log to learn that nobody bears a tag: 130 to
+//!   210 ms under the lock, where the table tells it within 0.5 ms, whatever the tag and the bound.
 //! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
 //!   the first tag.
 //!
@@ -44,7 +47,9 @@ mod decode;
 mod draft;
 mod error;
 mod facts;
+mod flight;
 mod options;
+mod pipeline;
 mod plan;
 mod reader;
 mod runtime;
@@ -125,12 +130,13 @@ impl PostgresAdapter {
             None => connect::pools(&options)?,
         };
         let owns_sessions = owns_pools && options.prepares();
-        let store = Arc::new(Store::new(options, owns_sessions)?);
+        let mut store = Store::new(options, owns_sessions)?;
         let check = async {
             let client = connect::get(&reading).await?;
             schema::check(Session::new(&client, store.options.prepares()), &store).await
         };
-        engine.enter(check).await?;
+        store.rows = engine.enter(check).await?;
+        let store = Arc::new(store);
         let (queue, intake) = queue(store.options.queue_bound.get());
         let writer = Writer::new(Arc::clone(&store), writing.clone(), owns_pools);
         if owns_pools {

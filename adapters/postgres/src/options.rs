@@ -1,12 +1,15 @@
 //! How a log is opened.
 
+use std::error::Error as _;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{Clock, Error, Order, Result, SystemClock};
+use annals_sql::queue::QUEUE_BOUND;
 use annals_sql::schema::SchemaStatus;
+use annals_sql::{CACHE_BOUND, PAGE_SIZE};
 use deadpool_postgres::Pool;
 use rustls::ClientConfig;
 use tokio_postgres::Config;
@@ -51,11 +54,15 @@ impl PostgresOptions {
     /// values, as libpq reads them. Several hosts and `target_session_attrs=read-write` find the primary of a cluster.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is neither.
+    /// [`Error::Invalid`] when it is neither, or has an option that is unknown or makes no sense, which is named.
     pub fn new(url: &str) -> Result<Self> {
         let parsed: std::result::Result<Config, _> = url.parse();
         // The reason does not quote the text, which has the password.
-        Ok(Self::from_config(parsed.map_err(Error::invalid)?))
+        let config = parsed.map_err(|error| match error.source() {
+            Some(cause) => Error::invalid(format!("{error}: {cause}")),
+            None => Error::invalid(error),
+        })?;
+        Ok(Self::from_config(config))
     }
 
     /// The same for the driver's own form.
@@ -73,9 +80,9 @@ impl PostgresOptions {
             lock_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
             transaction_pooler: false,
-            page_size: NonZeroUsize::MIN.saturating_add(2_047),
-            queue_bound: NonZeroU32::MIN.saturating_add(262_143),
-            cache_bound: NonZeroUsize::MIN.saturating_add(65_535),
+            page_size: PAGE_SIZE,
+            queue_bound: QUEUE_BOUND,
+            cache_bound: CACHE_BOUND,
             threads: NonZeroUsize::MIN.saturating_add(1),
             clock: Arc::new(SystemClock),
         }

@@ -14,9 +14,9 @@ pub(crate) struct Plan<'a> {
     /// For each append where it lands, or why it is refused.
     pub(crate) outcomes: Vec<Result<Placement>>,
     /// The rows to insert.
-    pub(crate) draft: Draft<'a>,
-    /// Which of the appends were refused though none of their events is known to be in the log.
-    pub(crate) unsure: Vec<usize>,
+    pub(crate) draft: Draft,
+    /// Which of the appends were refused though none of their events, these, is known to be in the log.
+    pub(crate) unsure: Vec<(usize, Vec<EventId>)>,
     /// What is true once the rows are committed.
     pub(crate) facts: Facts,
     /// The last sequence number then.
@@ -25,6 +25,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) last_name: i64,
     /// The first event to insert, and its number.
     pub(crate) first: Option<(EventId, u64)>,
+    /// The last one.
+    pub(crate) last: Option<(EventId, u64)>,
     /// What is to be inserted, where a later append of the transaction is judged on it.
     pending: Option<Vec<StoredEvent>>,
     /// Ids of what is to be inserted, once somebody asked for them.
@@ -54,6 +56,7 @@ pub(crate) fn plan<'a>(
         head,
         last_name,
         first: None,
+        last: None,
         pending: looks_back.then(Vec::new),
         ids: None,
         is_checked,
@@ -93,7 +96,7 @@ impl<'a> Plan<'a> {
                 return Err(Error::DuplicateEvent(known));
             }
             if !self.is_checked && ids().next().is_some() {
-                self.unsure.push(self.outcomes.len());
+                self.unsure.push((self.outcomes.len(), ids().collect()));
             }
             return Err(refusal);
         }
@@ -139,6 +142,7 @@ impl<'a> Plan<'a> {
         for (event, number) in write.events.iter().zip(numbers) {
             first.get_or_insert(number);
             self.first.get_or_insert((event.id, number));
+            self.last = Some((event.id, number));
             let stream_id = *stream_id.get_or_insert_with(|| {
                 let stream_id = to_column(number);
                 self.draft.add_stream(stream_id, category_id, write.stream.name.as_str());

@@ -2,7 +2,7 @@
 
 use annals::{Error, Order};
 use annals_sql::schema::{Migration, SchemaError, SchemaStatus, pending};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 
 use crate::error::{Failure, Outcome};
 use crate::options::PostgresOptions;
@@ -61,14 +61,26 @@ pub(crate) async fn status(session: Session<'_>, store: &Store) -> Outcome<Schem
     Ok(SchemaStatus::new(MIGRATIONS, found(session, store).await?.version))
 }
 
-/// Refuses a log that this release or these options cannot work with. Changes nothing.
-pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<()> {
+/// Refuses a log that this release or these options cannot work with. Changes nothing. Gives the type of a list of rows
+/// of events.
+pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<Type> {
     let found = found(session, store).await?;
     if !pending(MIGRATIONS, found.version).map_err(Error::from)?.is_empty() {
         let known = SchemaStatus::new(MIGRATIONS, found.version).known;
         return Err(Error::from(SchemaError::Outdated { found: found.version, known }).into());
     }
-    same_order(store, &found)
+    same_order(store, &found)?;
+    rows_type(session, store).await
+}
+
+async fn rows_type(session: Session<'_>, store: &Store) -> Outcome<Type> {
+    let sql = "SELECT t.oid, t.typarray FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+               WHERE n.nspname = $1 AND t.typname = $2";
+    let (schema, name) = (store.tables.schema(), store.tables.row_type());
+    let rows = session.query(sql, &[(&schema, Type::TEXT), (&name, Type::TEXT)]).await?;
+    let row = rows.first().ok_or_else(|| Failure::from(Error::from(SchemaError::Foreign)))?;
+    let element = Type::new(name.clone(), row.try_get(0)?, Kind::Simple, schema.into());
+    Ok(Type::new(name, row.try_get(1)?, Kind::Array(element), schema.into()))
 }
 
 fn same_order(store: &Store, found: &Found) -> Outcome<()> {
@@ -146,6 +158,7 @@ pub(crate) fn grants(options: &PostgresOptions, role: &str) -> annals::Result<St
          GRANT SELECT, INSERT ON {{names}}, {{streams}}, {{events}}, {{event_tags}} TO {role};\n\
          GRANT SELECT ON {{meta}}, {{log}} TO {role};\n\
          GRANT USAGE ON SEQUENCE {{numbers}} TO {role};\n\
+         GRANT USAGE ON TYPE {{row}} TO {role};\n\
          GRANT EXECUTE ON FUNCTION {{seek}}(bigint, bigint), {{to_jsonb}}(bytea) TO {role};\n"
     )))
 }

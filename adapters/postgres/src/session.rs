@@ -49,6 +49,17 @@ impl<'a> Session<'a> {
         Ok(self.client.query(&statement, &values).await?)
     }
 
+    /// How many rows a statement inserted.
+    pub(crate) async fn insert(&self, sql: &str, values: &[Value<'_>]) -> Outcome<u64> {
+        let Some(prepared) = self.prepared else {
+            return Ok(self.client.execute_typed(sql, values).await?);
+        };
+        let types: Vec<_> = values.iter().map(|(_, ty)| ty.clone()).collect();
+        let statement = prepared.prepare_typed(self.client, sql, &types).await?;
+        let values: Vec<_> = values.iter().map(|(value, _)| *value).collect();
+        Ok(self.client.execute(&statement, &values).await?)
+    }
+
     /// The rows of a statement, one by one; the server waits while nobody asks for more.
     pub(crate) async fn rows(&self, sql: &str, values: Vec<Value<'_>>) -> Outcome<RowStream> {
         let Some(prepared) = self.prepared else {

@@ -1,6 +1,7 @@
 //! What all parts of an adapter know of the log.
 
 use annals::Order;
+use tokio_postgres::types::Type;
 
 use crate::options::PostgresOptions;
 use crate::statements::Statements;
@@ -12,6 +13,8 @@ pub(crate) struct Store {
     pub(crate) tables: Tables,
     pub(crate) sql: Statements,
     pub(crate) options: PostgresOptions,
+    /// The type of a list of rows of events, once the log was looked at.
+    pub(crate) rows: Type,
 }
 
 impl Store {
@@ -23,7 +26,7 @@ impl Store {
             (!owns_sessions).then_some(options.lock_timeout),
             options.order,
         );
-        Ok(Self { tables, sql, options })
+        Ok(Self { tables, sql, options, rows: Type::RECORD_ARRAY })
     }
 
     pub(crate) fn order(&self) -> Order {

@@ -56,6 +56,7 @@ impl Tables {
             "event_tags" => "_event_tags",
             "meta" => "_schema",
             "numbers" => "_numbers",
+            "row" => "_row",
             "seek" => "_seek",
             "to_jsonb" => "_jsonb",
             "refuse" => "_refuse",
@@ -72,6 +73,11 @@ impl Tables {
     pub(crate) fn all(&self) -> [String; 5] {
         ["", "_names", "_streams", "_event_tags", "_schema"]
             .map(|end| format!("{}{end}", self.table))
+    }
+
+    /// The type of a row of events, without its schema and unquoted.
+    pub(crate) fn row_type(&self) -> String {
+        format!("{}_row", self.table)
     }
 
     /// The constraint that a known event breaks.

@@ -1,134 +1,51 @@
-//! One transaction of appends.
+//! Transactions of several statements, under the lock of the log.
 
 use std::num::NonZeroUsize;
 
-use annals::{Append, Error, EventId, Order, Result};
+use annals::{Append, Error, Order, Result};
 use annals_sql::placing::{Placement, count};
-use deadpool_postgres::Object;
+use annals_sql::to_column;
 use futures_util::future::{join, join3};
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::NAME;
-use crate::backend::{Backend, Backends};
+use crate::backend::Backend;
 use crate::draft::Part;
-use crate::error::{Failure, Outcome};
-use crate::facts::{Ask, Facts, Known, Work, unsigned};
-use crate::plan::{Plan, plan};
-use crate::session::{Session, Value, if_any};
+use crate::error::Outcome;
+use crate::facts::{Ask, Facts, Known, Work, known_ids};
+use crate::flight::{Numbered, Sent};
+use crate::plan::plan;
+use crate::session::{Session, Value};
 use crate::store::Store;
 
-/// An append whose commit was on its way.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    /// One of its events.
-    pub(crate) id: EventId,
-    /// The number that it gets.
-    pub(crate) number: u64,
-    /// What callers are told if it was committed.
-    pub(crate) outcomes: Vec<Result<Placement>>,
-    /// Which of them were refused before it was looked up whether their events are known.
-    pub(crate) unsure: Vec<usize>,
-    /// The process that has it.
-    pub(crate) backend: Option<Backend>,
-}
-
-impl Sent {
-    /// What callers are told after it turned out that it was committed.
-    pub(crate) fn into_outcomes(mut self, failure: Failure) -> Vec<Result<Placement>> {
-        let fault = failure.into_fault();
-        for nth in &self.unsure {
-            if let Some(outcome) = self.outcomes.get_mut(*nth) {
-                *outcome = Err(fault.error(NAME));
-            }
-        }
-        self.outcomes
-    }
-}
-
-/// What a transaction works with, and what it leaves behind.
+/// What a transaction of several statements works with, and what it leaves behind.
 pub(crate) struct Transact<'a> {
     pub(crate) store: &'a Store,
     pub(crate) known: &'a mut Known,
-    pub(crate) backends: &'a mut Backends,
+    pub(crate) backend: Option<Backend>,
     pub(crate) contended: &'a mut bool,
     /// Set before a commit is sent.
     pub(crate) sent: &'a mut Option<Sent>,
 }
 
-/// What callers are told; `None`: they were judged on an older log, and nothing was written.
-type Made = Option<Vec<Result<Placement>>>;
-
 impl Transact<'_> {
-    pub(crate) async fn run(
-        mut self,
-        client: &Object,
+    /// Judges `works` on the log under its lock.
+    pub(crate) async fn locked(
+        self,
+        session: Session<'_>,
         works: &[Work<'_>],
         checked: bool,
-    ) -> Outcome<Made> {
-        let session = Session::new(client, self.store.options.prepares());
-        let backend = self.backends.of(self.store, client, session).await?;
-        if self.store.order() == Order::Log
-            && !*self.contended
-            && let Some(made) = self.at_once(session, backend, works, checked).await?
-        {
-            return Ok(made);
-        }
-        let made = Box::pin(self.locked(session, backend, works, checked)).await;
+    ) -> Outcome<Vec<Result<Placement>>> {
+        let made = self.transact(session, works, checked).await;
         if made.as_ref().is_err_and(|failure| !failure.lost_connection()) {
             session.execute("ROLLBACK").await?;
         }
-        made.map(Some)
+        made
     }
 
-    /// Judges `works` on what is remembered of the log, and has one statement take the lock, insert and commit.
-    /// If others have appended meanwhile, the numbers that it inserts are taken, and nothing is written.
-    /// `None`: it takes more than one statement.
-    async fn at_once(
-        &mut self,
+    async fn transact(
+        self,
         session: Session<'_>,
-        backend: Option<Backend>,
-        works: &[Work<'_>],
-        checked: bool,
-    ) -> Outcome<Option<Made>> {
-        let ask = Ask { head: self.known.head.is_none(), ids: checked, numbers: None };
-        let facts = Facts::gather(self.store, session, works, self.known, &ask).await?;
-        let (head, last_name) =
-            facts.head.unwrap_or((self.known.head.unwrap_or(0), self.known.last_name));
-        let mut plan = plan(works, facts, head, last_name, checked);
-        let draft = std::mem::take(&mut plan.draft);
-        let ids = unsure(&plan, works);
-        let sql = &self.store.sql;
-        let of_ids: [Value<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
-        let look = if_any((!ids.is_empty()).then(|| session.query(&sql.ids, &of_ids)));
-        let known = match draft.parts() {
-            [] => {
-                // What was found is true if the log is still the same.
-                let (now, known) = join(session.query(&sql.last, &[]), look).await;
-                let now: Option<i64> = now?.first().map(|row| row.try_get(0)).transpose()?;
-                if unsigned(now.unwrap_or(0))? != head {
-                    return Ok(Some(None));
-                }
-                known?
-            }
-            [part] => {
-                prepare(self.store, session, part).await?;
-                self.send(&mut plan, backend);
-                let (inserted, known) = join(insert(self.store, session, part), look).await;
-                inserted?;
-                known?
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(Some(self.finish(plan, works, &known)?)))
-    }
-
-    /// Judges `works` on the log under its lock.
-    async fn locked(
-        &mut self,
-        session: Session<'_>,
-        backend: Option<Backend>,
         works: &[Work<'_>],
         checked: bool,
     ) -> Outcome<Vec<Result<Placement>>> {
@@ -154,65 +71,28 @@ impl Transact<'_> {
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);
         let mut plan = plan(works, facts, head, last_name, checked);
-        let draft = std::mem::take(&mut plan.draft);
-        let ids = unsure(&plan, works);
-        let of_ids: [Value<'_>; 1] = [(&ids, Type::UUID_ARRAY)];
-        let look = if_any((!ids.is_empty()).then(|| session.query(&sql.ids, &of_ids)));
-        let known = match draft.parts() {
-            [] => {
-                let (known, ended) = join(look, session.execute("ROLLBACK")).await;
-                ended?;
-                known?
-            }
-            [first @ .., last] => {
-                for part in first {
-                    insert(self.store, session, part).await?;
-                }
-                prepare(self.store, session, last).await?;
-                self.send(&mut plan, backend);
-                let insert = insert(self.store, session, last);
-                let (inserted, known, committed) =
-                    join3(insert, look, session.execute("COMMIT")).await;
-                // After an insert that failed, COMMIT rolls back.
-                inserted?;
-                let known = known?;
-                committed?;
-                known
-            }
+        let parts = std::mem::take(&mut plan.draft).into_parts();
+        self.known.learn_log(&mut plan);
+        let mut judged = Sent::new(plan, self.backend);
+        let ids = judged.unsure_ids();
+        let look = known_ids(self.store, session, &ids);
+        let [first @ .., last] = &*parts else {
+            let (found, ended) = join(look, session.execute("ROLLBACK")).await;
+            ended?;
+            return judged.finish(&found?, self.known);
         };
-        self.finish(plan, works, &known)
-    }
-
-    /// From here on the appends may be committed.
-    fn send(&mut self, plan: &mut Plan<'_>, backend: Option<Backend>) {
-        if let Some((id, number)) = plan.first {
-            let outcomes = std::mem::take(&mut plan.outcomes);
-            *self.sent = Some(Sent { id, number, outcomes, unsure: plan.unsure.clone(), backend });
+        for part in first {
+            insert(self.store, session, part, None).await?;
         }
-    }
-
-    /// After the commit: what callers are told, and what is remembered. `known`: ids of refused appends that the log
-    /// has.
-    fn finish(
-        &mut self,
-        plan: Plan<'_>,
-        works: &[Work<'_>],
-        known: &[Row],
-    ) -> Outcome<Vec<Result<Placement>>> {
-        let mut outcomes = self.sent.take().map_or(plan.outcomes, |sent| sent.outcomes);
-        for row in known {
-            let id = EventId::from_uuid(row.try_get(0)?);
-            for nth in &plan.unsure {
-                let has_it =
-                    works.get(*nth).is_some_and(|work| events(work).any(|event| event == id));
-                if let Some(outcome) = outcomes.get_mut(*nth).filter(|_| has_it) {
-                    // A repeated append is told that it is one, whatever its condition.
-                    *outcome = Err(Error::DuplicateEvent(id));
-                }
-            }
-        }
-        self.known.learn(plan.facts, plan.head, plan.last_name);
-        Ok(outcomes)
+        prepare(self.store, session, last).await?;
+        let sent = self.sent.insert(judged);
+        let insert = insert(self.store, session, last, None);
+        let (inserted, found, committed) = join3(insert, look, session.execute("COMMIT")).await;
+        // After an insert that failed, COMMIT rolls back.
+        inserted?;
+        let found = found?;
+        committed?;
+        sent.finish(&found, self.known)
     }
 }
 
@@ -233,8 +113,8 @@ pub(crate) async fn append_in(
     let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;
     let (head, last_name) = facts.head.unwrap_or_default();
     let plan = plan(&works, facts, head, last_name, true);
-    for part in plan.draft.parts() {
-        let inserted = insert(store, session, part).await;
+    for part in plan.draft.into_parts() {
+        let inserted = insert(store, session, &part, None).await;
         inserted.map_err(|failure| match failure.broken_constraint() {
             // What it was judged on is older than the lock.
             Some(_) => Error::unavailable("the transaction does not see the end of the log").into(),
@@ -245,34 +125,31 @@ pub(crate) async fn append_in(
     Ok(outcome.unwrap_or_else(|| Err(Error::invalid("no append"))))
 }
 
-fn events(work: &Work<'_>) -> impl Iterator<Item = EventId> {
-    work.writes.iter().flat_map(|write| &write.events).map(|event| event.id)
-}
-
-/// The ids of appends that were refused without knowing whether the log has them.
-fn unsure(plan: &Plan<'_>, works: &[Work<'_>]) -> Vec<Uuid> {
-    let works = plan.unsure.iter().filter_map(|nth| works.get(*nth));
-    works.flat_map(events).map(|id| id.as_uuid()).collect()
-}
-
-fn statement<'s>(store: &'s Store, part: &Part<'_>) -> &'s str {
-    match part {
-        part if part.is_one() => &store.sql.insert_one,
-        part if part.is_plain() => &store.sql.insert,
-        _ => &store.sql.insert_all,
-    }
+fn statement<'s>(store: &'s Store, part: &Part) -> &'s str {
+    if part.is_plain() { &store.sql.insert } else { &store.sql.insert_all }
 }
 
 /// So that the insert is sent at its first poll, before what follows it.
-async fn prepare(store: &Store, session: Session<'_>, part: &Part<'_>) -> Outcome<()> {
-    let types: Vec<_> = part.values(&0).into_iter().map(|(_, ty)| ty).collect();
+pub(crate) async fn prepare(store: &Store, session: Session<'_>, part: &Part) -> Outcome<()> {
+    let begin: [Value<'_>; 3] =
+        [(&0_i64, Type::INT8), (&None::<i64>, Type::INT8), (&None::<Uuid>, Type::UUID)];
+    let types: Vec<_> = part.values(begin, &store.rows).into_iter().map(|(_, ty)| ty).collect();
     session.prepare(statement(store, part), &types).await
 }
 
-pub(crate) async fn insert(store: &Store, session: Session<'_>, part: &Part<'_>) -> Outcome<()> {
+/// Inserts `part`; `false`: the log has not what it comes `behind`, and nothing was inserted.
+pub(crate) async fn insert(
+    store: &Store,
+    session: Session<'_>,
+    part: &Part,
+    behind: Option<Numbered>,
+) -> Outcome<bool> {
     let lock = store.tables.lock_key(&["log"]);
-    session.query(statement(store, part), &part.values(&lock)).await?;
-    Ok(())
+    let number = behind.map(|(_, number)| to_column(number));
+    let id = behind.map(|(id, _)| id.as_uuid());
+    let begin: [Value<'_>; 3] = [(&lock, Type::INT8), (&number, Type::INT8), (&id, Type::UUID)];
+    let inserted = session.insert(statement(store, part), &part.values(begin, &store.rows)).await?;
+    Ok(inserted > 0)
 }
 
 /// The locks that `works` need, in the one order that keeps transactions from waiting for each other in a circle.

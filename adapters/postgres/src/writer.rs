@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use annals::{Error, Result};
+use annals::{Error, Order, Result};
 use annals_sql::fault::Fault;
 use annals_sql::oneshot;
 use annals_sql::placing::Placement;
-use annals_sql::queue::{Intake, Job, Message};
+use annals_sql::queue::{Intake, Job, Message, halves};
 use deadpool_postgres::{Object, Pool};
 
 use crate::NAME;
@@ -14,8 +14,10 @@ use crate::backend::Backends;
 use crate::connect::get;
 use crate::error::{Failure, Outcome};
 use crate::facts::{Known, Work};
+use crate::flight::{Departure, Flight, Numbered, Sent};
+use crate::session::Session;
 use crate::store::Store;
-use crate::transact::{Sent, Transact};
+use crate::transact::Transact;
 
 /// How often the same appends are tried: others may append at the same time, connections may be lost.
 const TRIES: usize = 5;
@@ -29,8 +31,8 @@ pub(crate) enum Request {
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    store: Arc<Store>,
-    pool: Pool,
+    pub(crate) store: Arc<Store>,
+    pub(crate) pool: Pool,
     known: Known,
     backends: Backends,
     /// Others append to the same log at this time.
@@ -40,8 +42,8 @@ pub(crate) struct Writer {
 }
 
 /// Why the appends of a transaction were not made, or are not known to be.
-enum Trouble {
-    /// They were judged on an older log.
+pub(crate) enum Trouble {
+    /// They were judged on an older log, or on one that never came to be.
     Stale,
     /// One of their events is known: it can be told which.
     Duplicate,
@@ -53,6 +55,13 @@ enum Trouble {
     Unavailable(Failure),
     /// It failed on the way, and nothing was written.
     Failed(Failure),
+}
+
+impl Trouble {
+    /// Whether the connection is of no use any more.
+    pub(crate) fn lost_connection(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Open(..))
+    }
 }
 
 impl Writer {
@@ -73,10 +82,16 @@ impl Writer {
                     Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
-            let answered = jobs.len();
-            self.settle(jobs, &mut intake).await;
-            if self.has_thread {
-                intake.let_return(answered);
+            let parts = if self.may_pipeline() { halves(jobs) } else { Err(jobs) };
+            match parts {
+                Ok(halves) => self.pipeline(halves, &mut intake).await,
+                Err(jobs) => {
+                    let answered = jobs.len();
+                    self.settle(jobs, None, &mut intake).await;
+                    if self.has_thread {
+                        intake.let_return(answered);
+                    }
+                }
             }
             if !stops.is_empty() {
                 // The connections of the writer are closed before whoever asked is told.
@@ -89,14 +104,32 @@ impl Writer {
         }
     }
 
-    /// Makes `jobs` in one transaction; where one of them fails in a way that is not its own, each alone.
-    async fn settle(&mut self, jobs: Vec<Job>, intake: &mut Intake<Request>) {
+    /// Whether a batch may be sent before the one ahead of it is answered: on a session and a connection of its own,
+    /// where others do not append all the time.
+    fn may_pipeline(&self) -> bool {
+        let options = &self.store.options;
+        self.has_thread && self.sends_at_once() && options.prepares() && options.pool_size.get() > 1
+    }
+
+    /// Whether appends are judged on what is remembered of the log.
+    fn sends_at_once(&self) -> bool {
+        self.store.order() == Order::Log && !self.contended
+    }
+
+    /// Makes `jobs` in one transaction; where one of them fails in a way that is not its own, each alone. `trouble`:
+    /// what became of them so far.
+    pub(crate) async fn settle(
+        &mut self,
+        jobs: Vec<Job>,
+        mut trouble: Option<Trouble>,
+        intake: &mut Intake<Request>,
+    ) {
         if jobs.is_empty() {
             return;
         }
         let mut groups = vec![jobs];
         while let Some(jobs) = groups.pop() {
-            match self.make(&jobs).await {
+            match self.make(&jobs, trouble.take()).await {
                 Ok(outcomes) => answer(jobs, outcomes),
                 Err(Trouble::Failed(_)) if jobs.len() > 1 => {
                     groups.extend(jobs.into_iter().rev().map(|job| vec![job]));
@@ -123,15 +156,22 @@ impl Writer {
         }
     }
 
-    async fn make(&mut self, jobs: &[Job]) -> Result<Vec<Result<Placement>>, Trouble> {
-        let works =
-            jobs.iter().map(|job| Work { writes: job.writes(), recorded_at: job.recorded_at() });
-        let works: Vec<_> = works.collect();
+    async fn make(
+        &mut self,
+        jobs: &[Job],
+        mut trouble: Option<Trouble>,
+    ) -> Result<Vec<Result<Placement>>, Trouble> {
+        let works = works(jobs);
         let mut checked = false;
         let mut tries = TRIES;
         loop {
-            tries -= 1;
-            match self.attempt(&works, checked).await {
+            let made = if let Some(trouble) = trouble.take() {
+                Err(trouble)
+            } else {
+                tries -= 1;
+                self.attempt(&works, checked).await
+            };
+            match made {
                 Err(Trouble::Duplicate) if !checked => checked = true,
                 Err(Trouble::Stale | Trouble::Lost(_)) if tries > 0 => {}
                 Err(Trouble::Stale | Trouble::Duplicate) => {
@@ -155,43 +195,109 @@ impl Writer {
         works: &[Work<'_>],
         checked: bool,
     ) -> Result<Vec<Result<Placement>>, Trouble> {
-        let mut sent = None;
-        let failure = match get(&self.pool).await {
-            Err(failure) => failure,
-            Ok(client) => {
-                let limit = self.store.options.answer_limit();
-                let transact = Transact {
-                    store: &self.store,
-                    known: &mut self.known,
-                    backends: &mut self.backends,
-                    contended: &mut self.contended,
-                    sent: &mut sent,
-                };
-                let made = tokio::time::timeout(limit, transact.run(&client, works, checked)).await;
-                let failure = match made.unwrap_or(Err(Failure::Timeout)) {
-                    Ok(Some(outcomes)) => return Ok(outcomes),
-                    Ok(None) => {
-                        self.known.forget();
-                        self.contended = true;
-                        return Err(Trouble::Stale);
-                    }
-                    Err(failure) => failure,
-                };
-                if failure.lost_connection() {
-                    drop(Object::take(client));
-                }
-                failure
+        let client = match get(&self.pool).await {
+            Ok(client) => Arc::new(client),
+            Err(failure) => {
+                self.known.forget();
+                return Err(self.trouble(failure, None));
             }
         };
-        self.known.forget();
-        Err(self.trouble(failure, sent))
+        let made = self.attempt_on(&client, works, checked).await;
+        let is_lost = made.as_ref().is_err_and(Trouble::lost_connection);
+        give_back(client, is_lost);
+        made
+    }
+
+    async fn attempt_on(
+        &mut self,
+        client: &Arc<Object>,
+        works: &[Work<'_>],
+        checked: bool,
+    ) -> Result<Vec<Result<Placement>>, Trouble> {
+        if self.sends_at_once()
+            && let Some(flight) = self.depart(client, works, checked, None).await?
+        {
+            return self.land(flight, true).await;
+        }
+        let mut sent = None;
+        let limit = self.store.options.answer_limit();
+        let session = Session::new(client, self.store.options.prepares());
+        let locked = async {
+            let backend = self.backends.of(&self.store, client, session).await?;
+            let transact = Transact {
+                store: &self.store,
+                known: &mut self.known,
+                backend,
+                contended: &mut self.contended,
+                sent: &mut sent,
+            };
+            Box::pin(transact.locked(session, works, checked)).await
+        };
+        let made = tokio::time::timeout(limit, locked).await;
+        made.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
+            self.known.forget();
+            self.trouble(failure, sent)
+        })
+    }
+
+    /// Sends `works` in one statement, `behind` one that is not answered yet; `None`: it takes several.
+    pub(crate) async fn depart(
+        &mut self,
+        client: &Arc<Object>,
+        works: &[Work<'_>],
+        checked: bool,
+        behind: Option<Numbered>,
+    ) -> Result<Option<Flight>, Trouble> {
+        let limit = self.store.options.answer_limit();
+        let departed = async {
+            let session = Session::new(client, self.store.options.prepares());
+            let backend = self.backends.of(&self.store, client, session).await?;
+            let known = &mut self.known;
+            let departure = Departure { store: &self.store, client, backend, known };
+            departure.depart(works, checked, behind).await
+        };
+        let departed = tokio::time::timeout(limit, departed).await;
+        departed.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
+            self.known.forget();
+            self.trouble(failure, None)
+        })
+    }
+
+    /// Waits for what becomes of a flight. `follows`: all that was sent before it is committed.
+    pub(crate) async fn land(
+        &mut self,
+        flight: Flight,
+        follows: bool,
+    ) -> Result<Vec<Result<Placement>>, Trouble> {
+        let (mut sent, landed) = flight.land(self.store.options.answer_limit()).await;
+        let finished = landed.and_then(|found| match found {
+            // Refusals alone were judged on what did not come to be.
+            Some(_) if !follows && sent.first.is_none() => Ok(None),
+            Some(found) => sent.finish(&found, &mut self.known).map(Some),
+            None => {
+                self.contended |= follows;
+                Ok(None)
+            }
+        });
+        match finished {
+            Ok(Some(outcomes)) => Ok(outcomes),
+            Ok(None) => {
+                self.known.forget();
+                Err(Trouble::Stale)
+            }
+            Err(failure) => {
+                self.known.forget();
+                Err(self.trouble(failure, Some(sent)))
+            }
+        }
     }
 
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
-        match sent {
-            Some(sent) if failure.lost_connection() => return Trouble::Open(failure, sent),
-            _ if failure.lost_connection() => return Trouble::Lost(failure),
-            _ => {}
+        if failure.lost_connection() {
+            return match sent.filter(|sent| sent.first.is_some()) {
+                Some(sent) => Trouble::Open(failure, sent),
+                None => Trouble::Lost(failure),
+            };
         }
         if let Some(constraint) = failure.broken_constraint() {
             if constraint == self.store.tables.id_constraint() {
@@ -215,7 +321,19 @@ impl Writer {
     }
 }
 
-fn answer(jobs: Vec<Job>, outcomes: Vec<Result<Placement>>) {
+pub(crate) fn works(jobs: &[Job]) -> Vec<Work<'_>> {
+    let works = jobs.iter();
+    works.map(|job| Work { writes: job.writes(), recorded_at: job.recorded_at() }).collect()
+}
+
+/// Gives a connection back to its pool, or closes it when it is of no use any more.
+pub(crate) fn give_back(client: Arc<Object>, is_lost: bool) {
+    if is_lost && let Some(client) = Arc::into_inner(client) {
+        drop(Object::take(client));
+    }
+}
+
+pub(crate) fn answer(jobs: Vec<Job>, outcomes: Vec<Result<Placement>>) {
     for (job, outcome) in jobs.into_iter().zip(outcomes) {
         job.answer(outcome);
     }

@@ -41,16 +41,17 @@ async fn the_password_is_told_nowhere() {
     assert!(!format!("{options:?}").contains("hunter2"));
     let adapter = open(options).await;
     assert!(!format!("{adapter:?}").contains("hunter2"), "{adapter:?}");
-    for bad in [
-        "postgres://annals:hunter2-of-annals@127.0.0.1:1/x",
-        "postgres://annals:hunter2-of-annals@127.0.0.1/x?nonsense=1",
-        "host=127.0.0.1 password=hunter2-of-annals port=one",
+    for (bad, told) in [
+        ("postgres://annals:hunter2-of-annals@127.0.0.1:1/x", "refused"),
+        ("postgres://annals:hunter2-of-annals@127.0.0.1/x?nonsense=1", "unknown option `nonsense`"),
+        ("host=127.0.0.1 password=hunter2-of-annals port=one", "invalid value for option `port`"),
     ] {
         let error = match PostgresOptions::new(bad) {
             Ok(options) => options.connect().await.unwrap_err(),
             Err(error) => error,
         };
         assert!(!chain(&error).contains("hunter2"), "{}", chain(&error));
+        assert!(chain(&error).contains(told), "{}", chain(&error));
     }
 }
 
@@ -207,31 +208,35 @@ async fn a_lost_reply_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terminated_connections_lose_nothing() {
+    // Together they append enough for two batches on their way.
+    const WRITERS: usize = 32;
+    const APPENDS: usize = 20;
     let Some(url) = server().await else { return };
     let schema = fresh();
     let adapter = open(options(&url, &schema).unwrap()).await;
     adapter.append(append_to("o-1", 1)).await.unwrap();
     let client = admin(&url).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..8 {
+    for writer in 0..WRITERS {
         let adapter = adapter.clone();
         writers.spawn(async move {
             let stream = stream(&format!("w-{writer}"));
+            let size = 1 + writer % 8;
             let mut condition = WriteCondition::StreamIsEmpty;
-            for n in 0..60_u64 {
-                let append = vec![Append::new(stream.clone(), events(1), condition)];
+            for n in 1..=APPENDS {
+                let append = vec![Append::new(stream.clone(), events(size), condition)];
                 // What became of an append is found out; one that was not made can be repeated.
                 while let Err(error) = adapter.append(append.clone()).await {
                     assert!(error.is_retryable(), "{error:?}");
                 }
-                condition = WriteCondition::PositionIs(Position::new(n));
+                condition = WriteCondition::PositionIs(Position::new((n * size) as u64 - 1));
                 let read = loop {
                     match try_read(&adapter, stream.clone().into()).await {
                         Ok(read) => break read,
                         Err(error) => assert!(error.is_retryable(), "{error:?}"),
                     }
                 };
-                assert_eq!(read.len() as u64, n + 1);
+                assert_eq!(read.len(), n * size);
             }
         });
     }
@@ -247,7 +252,7 @@ async fn terminated_connections_lose_nothing() {
     }
     let events = all(&adapter).await;
     assert_whole(&events);
-    assert_eq!(events.len(), 1 + 8 * 60);
+    assert_eq!(events.len(), 1 + WRITERS / 8 * 36 * APPENDS);
 }
 
 fn pool(url: &str, size: usize) -> Pool {

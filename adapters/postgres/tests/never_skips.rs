@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use common::{admin, fresh, open, options, server};
+use common::{admin, fresh, open, options, options_of, server};
 
 const PROCESSES: u32 = 3;
 const WRITERS: u32 = 16;
@@ -70,13 +70,18 @@ fn variable(name: &str) -> String {
     std::env::var(name).expect("a child is started by its parent")
 }
 
+/// The name on the connections of the processes that append.
+fn of_children(schema: &str) -> String {
+    format!("{schema}-child")
+}
+
 /// Appends until it is killed; tells each batch that was acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run as a child process"]
 async fn child_appends_without_end() {
     let process = variable("ANNALS_TEST_PROCESS").parse().unwrap();
-    let options =
-        options(&variable("ANNALS_POSTGRES_URL"), &variable("ANNALS_TEST_SCHEMA")).unwrap();
+    let (url, schema) = (variable("ANNALS_POSTGRES_URL"), variable("ANNALS_TEST_SCHEMA"));
+    let options = options_of(&url, &schema, &of_children(&schema)).unwrap();
     let adapter = loop {
         // Its connection may be ended while it is made.
         match options.clone().connect().await {
@@ -201,8 +206,8 @@ async fn disturb(url: &str, schema: &str, seconds: u64) -> (Vec<Batch>, u32) {
             }
             2 => {
                 let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                           WHERE application_name = $1 ORDER BY random() LIMIT 1";
-                admin.query(sql, &[&schema]).await.unwrap();
+                           WHERE application_name IN ($1, $2) ORDER BY random() LIMIT 1";
+                admin.query(sql, &[&schema, &of_children(schema)]).await.unwrap();
             }
             _ => {}
         }
@@ -215,13 +220,12 @@ async fn disturb(url: &str, schema: &str, seconds: u64) -> (Vec<Batch>, u32) {
     (told, kills)
 }
 
-/// Waits until nothing of a killed process is under way any more.
+/// Waits until nothing of a killed process is under way any more. The server still does what it was sent, one statement
+/// after the other, before it sees that the process is gone and ends the connection.
 async fn settled(url: &str, schema: &str) {
     let admin = admin(url).await.unwrap();
-    // The connections of this process are idle, or read.
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%INSERT%' \
-               AND state <> 'idle'";
-    while admin.query_one(sql, &[&schema]).await.unwrap().get::<_, i64>(0) > 0 {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+    while admin.query_one(sql, &[&of_children(schema)]).await.unwrap().get::<_, i64>(0) > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -5,6 +5,9 @@ use std::num::NonZeroUsize;
 
 use hashbrown::{Equivalent, HashMap};
 
+/// How many entries are kept, unless an adapter is told otherwise.
+pub const CACHE_BOUND: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
+
 /// Remembers what was used lately, in two generations: what is found in the old one moves to the young one, and
 /// when that is full the old one is forgotten. A find in the young one costs no more than that of a hash table:
 /// exact recency, as a list keeps it, took a quarter of a scan of the log.

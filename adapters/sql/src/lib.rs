@@ -17,11 +17,11 @@ mod scan;
 pub mod schema;
 mod select;
 
-pub use cache::Cache;
+pub use cache::{CACHE_BOUND, Cache};
 pub use names::{Dictionary, Lookup, Name, NameIds};
 pub use pages::{Page, PageSource, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
-pub use scan::{Bounds, Scan};
+pub use scan::{Bounds, PAGE_SIZE, Scan};
 pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};
 /// The channel that carries one answer; it wakes a task of any executor.
 pub use tokio::sync::oneshot;

@@ -1,10 +1,12 @@
 //! The group-commit queue: many callers append, one writer commits what is there together.
 //!
 //! Nothing waits for company: the writer takes what is queued, be it one append. At most it lets those that it
-//! just answered come back first ([`Intake::let_return`]). Callers wait for one answer each, on any executor. A
+//! just answered come back first ([`Intake::let_return`]); a writer that can send one batch while another is committed
+//! has two groups of them take turns ([`halves`]). Callers wait for one answer each, on any executor. A
 //! caller that goes away changes nothing for the others.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use annals::{Append, Error, Result, StoredEvent};
@@ -13,10 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 
 use crate::placing::{Placement, count};
 
+/// How many events may be under way, unless an adapter is told otherwise.
+pub const QUEUE_BOUND: NonZeroU32 = NonZeroU32::MIN.saturating_add(262_143);
+
 /// How many messages the writer takes at once.
 const BATCH_MESSAGES: usize = 1_024;
 /// Beyond so many events a batch takes no further append.
 const BATCH_EVENTS: usize = 16_384;
+/// A batch that is made beside another has at least so many events: fewer cost more as a commit of their own than is
+/// won by not waiting.
+const BESIDE_EVENTS: usize = 48;
 /// How often the writer yields for each caller that it may see again.
 const YIELDS: usize = 4;
 
@@ -111,6 +119,9 @@ pub struct Intake<X> {
 
 impl<X> Intake<X> {
     /// Waits for the next batch, in the order queued; `None` when all callers are gone and all is done.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, no message is lost: the next call gives it.
     pub async fn next(&mut self) -> Option<Vec<Message<X>>> {
         let mut messages = Vec::new();
         if self.waiting.is_empty()
@@ -161,12 +172,35 @@ impl<X> Intake<X> {
         self.len() == 0
     }
 
+    /// The next batch without waiting, if what is queued is enough for one beside another ([`halves`]), and appends
+    /// only.
+    pub fn take_beside(&mut self) -> Option<Vec<Job>> {
+        self.gather();
+        let mut events = 0;
+        for message in &self.waiting {
+            let Message::Append(job) = message else { return None };
+            events += count(&job.writes);
+        }
+        if events < BESIDE_EVENTS {
+            return None;
+        }
+        let jobs = self.batch(Vec::new()).into_iter().filter_map(|message| match message {
+            Message::Append(job) if !job.is_abandoned() => Some(job),
+            _ => None,
+        });
+        Some(jobs.collect()).filter(|jobs: &Vec<_>| !jobs.is_empty())
+    }
+
     /// Takes what is queued by now, without waiting.
     pub fn drain(&mut self) -> Vec<Message<X>> {
+        self.gather();
+        self.waiting.drain(..).collect()
+    }
+
+    fn gather(&mut self) {
         while let Ok(message) = self.receiver.try_recv() {
             self.waiting.push_back(message);
         }
-        self.waiting.drain(..).collect()
     }
 
     /// Queues a message again, behind all that wait.
@@ -193,7 +227,32 @@ impl<X> Intake<X> {
     }
 }
 
-type Reply = oneshot::Sender<Result<(Placement, Vec<Append>)>>;
+/// `jobs` in two batches of about as many events, if both are enough for two groups of callers that take turns: while
+/// the batch of one is committed, the others are answered and append again. It pays where commits are made by a server;
+/// a writer that does the work itself writes more pages for the same rows.
+///
+/// # Errors
+/// `jobs`, which are not.
+pub fn halves(mut jobs: Vec<Job>) -> std::result::Result<[Vec<Job>; 2], Vec<Job>> {
+    let events: usize = jobs.iter().map(|job| count(&job.writes)).sum();
+    let (mut first, mut sum) = (0, 0);
+    for job in &jobs {
+        if sum >= events.div_ceil(2) {
+            break;
+        }
+        sum += count(&job.writes);
+        first += 1;
+    }
+    if sum < BESIDE_EVENTS || events - sum < BESIDE_EVENTS {
+        return Err(jobs);
+    }
+    let second = jobs.split_off(first);
+    Ok([jobs, second])
+}
+
+/// Where an append landed, with what was appended.
+type Answer = Result<(Placement, Vec<Append>)>;
+type Reply = oneshot::Sender<Answer>;
 
 /// One append that waits for its outcome. Dropped without one, it tells its caller what that means.
 #[derive(Debug)]
@@ -248,5 +307,86 @@ impl Drop for Job {
         } else {
             closed()
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals::{EventName, NewEvent, Payload, StreamId, WriteCondition};
+
+    /// A job of so many events, and its caller's end.
+    fn job(events: usize) -> (Job, oneshot::Receiver<Answer>) {
+        let event = || NewEvent::new(EventName::from_static("made"), Payload::json(&1).unwrap());
+        let stream = StreamId::new("orders", "o-1").unwrap();
+        let events: Vec<_> = (0..events).map(|_| event()).collect();
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            writes: vec![Append::new(stream, events, WriteCondition::Always)],
+            recorded_at: OffsetDateTime::UNIX_EPOCH,
+            reply: Some(reply),
+            taken: false,
+            room: None,
+        };
+        (job, answer)
+    }
+
+    fn sizes(jobs: &[Job]) -> Vec<usize> {
+        jobs.iter().map(|job| count(&job.writes)).collect()
+    }
+
+    #[test]
+    fn both_halves_are_enough_or_there_are_none() {
+        for (given, expected) in [
+            (vec![48, 48], Some([vec![48], vec![48]])),
+            (vec![10; 10], Some([vec![10; 5], vec![10; 5]])),
+            (vec![200, 20, 30], Some([vec![200], vec![20, 30]])),
+            (vec![48, 47], None),
+            (vec![400, 10, 10], None),
+            (vec![10, 10, 400], None),
+            (vec![500], None),
+            (vec![0, 0], None),
+            (Vec::new(), None),
+        ] {
+            let jobs: Vec<_> = given.iter().map(|events| job(*events).0).collect();
+            match halves(jobs) {
+                Ok([first, second]) => {
+                    assert_eq!(Some([sizes(&first), sizes(&second)]), expected, "of {given:?}");
+                }
+                Err(jobs) => {
+                    assert_eq!(expected, None, "of {given:?}");
+                    assert_eq!(sizes(&jobs), given, "none is lost");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_beside_another_is_enough_and_has_appends_only() {
+        let (queue, mut intake) = queue::<()>(10_000);
+        let mut callers = Vec::new();
+        let mut send = |events| {
+            let (job, answer) = job(events);
+            queue.sender.send(Message::Append(job)).unwrap();
+            callers.push(answer);
+        };
+        send(40);
+        assert!(intake.take_beside().is_none(), "it is not enough");
+        send(8);
+        assert_eq!(sizes(&intake.take_beside().unwrap()), [40, 8]);
+        assert!(intake.is_empty());
+        send(50);
+        queue.send(()).unwrap();
+        assert!(intake.take_beside().is_none(), "there is something else to do");
+        assert_eq!(intake.len(), 2, "and nothing is lost");
+        assert_eq!(intake.drain().len(), 2);
+    }
+
+    #[test]
+    fn a_batch_of_callers_that_are_gone_is_none() {
+        let (queue, mut intake) = queue::<()>(10_000);
+        queue.sender.send(Message::Append(job(60).0)).unwrap();
+        assert!(intake.take_beside().is_none());
+        assert!(intake.is_empty());
     }
 }

@@ -1,11 +1,15 @@
 //! A read under way, page by page, with nothing held in between.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use annals::{Direction, Query, ReadOptions, StoredEvent};
 
 use crate::select::Item;
 use crate::to_column;
+
+/// How many events a page has at most, unless an adapter is told otherwise.
+pub const PAGE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2_047);
 
 /// The first page is this small, so that short reads cost little.
 const FIRST_PAGE: usize = 256;

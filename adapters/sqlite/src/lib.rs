@@ -95,6 +95,9 @@ impl SqliteAdapter {
     ///
     /// # Errors
     /// As [`SqliteOptions::open`].
+    ///
+    /// # Cancel safety
+    /// As [`SqliteOptions::open`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteOptions::new().open(path).await
     }
@@ -103,6 +106,9 @@ impl SqliteAdapter {
     ///
     /// # Errors
     /// As [`SqliteOptions::open`].
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves nothing open.
     pub async fn open_in_memory() -> Result<Self> {
         SqliteOptions::new().open_in_memory().await
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{Clock, Result, SystemClock};
+use annals_sql::queue::QUEUE_BOUND;
 use annals_sql::schema::SchemaStatus;
+use annals_sql::{CACHE_BOUND, PAGE_SIZE};
 
 use crate::SqliteAdapter;
 use crate::place::Place;
@@ -51,10 +53,10 @@ impl SqliteOptions {
         Self {
             synchronous: Synchronous::Full,
             lock_timeout: Duration::from_secs(5),
-            page_size: NonZeroUsize::MIN.saturating_add(2_047),
+            page_size: PAGE_SIZE,
             readers: NonZeroUsize::MIN.saturating_add(3),
-            queue_bound: NonZeroU32::MIN.saturating_add(262_143),
-            cache_bound: NonZeroUsize::MIN.saturating_add(65_535),
+            queue_bound: QUEUE_BOUND,
+            cache_bound: CACHE_BOUND,
             immutable_log: false,
             clock: Arc::new(SystemClock),
         }
@@ -142,6 +144,9 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves nothing open.
     pub async fn open_in_memory(self) -> Result<SqliteAdapter> {
         SqliteAdapter::start(Place::Memory, self).await
     }
@@ -150,6 +155,9 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// As [`open`](Self::open), except that a later version is told, not refused.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
     pub async fn schema_status(self, path: impl AsRef<Path>) -> Result<SchemaStatus> {
         crate::threads::status(Place::new(path.as_ref())?, self).await
     }

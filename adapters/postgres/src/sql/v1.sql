@@ -38,6 +38,22 @@ CREATE TABLE {events} (
 );
 CREATE INDEX ON {events} (category_id, sequence_number);
 
+-- A row of events as writers send it. It stays as it is when the table gets a further column.
+CREATE TYPE {row} AS (
+    sequence_number bigint,
+    stream_id       bigint,
+    position        bigint,
+    category_id     bigint,
+    name_id         bigint,
+    encoding_id     bigint,
+    id              uuid,
+    occurred_at     timestamptz,
+    recorded_at     timestamptz,
+    tags            bigint[],
+    metadata        bytea,
+    payload         bytea
+);
+
 CREATE TABLE {event_tags} (
     tag_id          bigint NOT NULL,
     sequence_number bigint NOT NULL,

@@ -22,8 +22,17 @@ pub(crate) use shared::*;
 
 /// Options for the log of `schema` in the database `url`; its connections bear the name of the schema.
 pub(crate) fn options(url: &str, schema: &str) -> Result<PostgresOptions, BoxError> {
+    options_of(url, schema, schema)
+}
+
+/// The same with another name on its connections.
+pub(crate) fn options_of(
+    url: &str,
+    schema: &str,
+    application: &str,
+) -> Result<PostgresOptions, BoxError> {
     let mut config: Config = url.parse()?;
-    config.application_name(schema);
+    config.application_name(application);
     // The machine may be busy with other tests.
     let patient = Duration::from_secs(20);
     Ok(PostgresOptions::from_config(config).with_schema(schema).with_pool_timeout(patient))

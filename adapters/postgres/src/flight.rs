@@ -1,0 +1,193 @@
+//! Appends on their way to the log: judged, sent as one statement, and not answered yet.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use annals::{Error, EventId, Result};
+use annals_sql::placing::Placement;
+use deadpool_postgres::Object;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
+use hashbrown::HashMap;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::NAME;
+use crate::backend::Backend;
+use crate::draft::Part;
+use crate::error::{Failure, Outcome};
+use crate::facts::{Ask, Facts, Known, Work, known_ids, unsigned};
+use crate::plan::{Plan, plan};
+use crate::session::Session;
+use crate::store::Store;
+use crate::transact::{insert, prepare};
+
+/// An event to insert, and the number that it gets.
+pub(crate) type Numbered = (EventId, u64);
+
+/// Appends that were sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// What callers are told once it is committed.
+    pub(crate) outcomes: Vec<Result<Placement>>,
+    /// The first event to insert; `None`: nothing is.
+    pub(crate) first: Option<Numbered>,
+    /// The process that has it.
+    pub(crate) backend: Option<Backend>,
+    unsure: Vec<(usize, Vec<EventId>)>,
+    names: HashMap<Box<str>, Option<i64>>,
+}
+
+impl Sent {
+    /// Takes from `plan` what is needed after the commit.
+    pub(crate) fn new(plan: Plan<'_>, backend: Option<Backend>) -> Self {
+        let Plan { outcomes, first, unsure, facts, .. } = plan;
+        Self { outcomes, first, backend, unsure, names: facts.names }
+    }
+
+    /// The ids of appends that were refused without knowing whether the log has them.
+    pub(crate) fn unsure_ids(&self) -> Vec<Uuid> {
+        self.unsure.iter().flat_map(|(_, ids)| ids).map(EventId::as_uuid).collect()
+    }
+
+    /// After the commit: what callers are told. `found`: ids of refused appends that the log has.
+    pub(crate) fn finish(
+        &mut self,
+        found: &[Row],
+        known: &mut Known,
+    ) -> Outcome<Vec<Result<Placement>>> {
+        for row in found {
+            let id = EventId::from_uuid(row.try_get(0)?);
+            for (nth, ids) in &self.unsure {
+                let has_it = ids.contains(&id);
+                if let Some(outcome) = self.outcomes.get_mut(*nth).filter(|_| has_it) {
+                    // A repeated append is told that it is one, whatever its condition.
+                    *outcome = Err(Error::DuplicateEvent(id));
+                }
+            }
+        }
+        known.learn_names(std::mem::take(&mut self.names));
+        Ok(std::mem::take(&mut self.outcomes))
+    }
+
+    /// What callers are told after it turned out that it was committed.
+    pub(crate) fn into_outcomes(mut self, failure: Failure) -> Vec<Result<Placement>> {
+        let fault = failure.into_fault();
+        for (nth, _) in &self.unsure {
+            if let Some(outcome) = self.outcomes.get_mut(*nth) {
+                *outcome = Err(fault.error(NAME));
+            }
+        }
+        self.outcomes
+    }
+}
+
+/// What came of a statement: ids of refused appends that the log has; `None` when it was judged on another log than
+/// it found, and wrote nothing.
+type Landed = Outcome<Option<Vec<Row>>>;
+
+/// Appends that were sent, and the answer that is to come.
+pub(crate) struct Flight {
+    sent: Sent,
+    last: Option<Numbered>,
+    makes_names: bool,
+    answer: MaybeDone<BoxFuture<'static, Landed>>,
+}
+
+impl Flight {
+    /// The last event that it inserts.
+    pub(crate) fn last(&self) -> Option<Numbered> {
+        self.last
+    }
+
+    /// Whether another may be sent before it is answered: numbers of names hold only once they are committed.
+    pub(crate) fn may_be_followed(&self) -> bool {
+        !self.makes_names
+    }
+
+    /// Waits for the answer.
+    pub(crate) async fn land(mut self, limit: Duration) -> (Sent, Landed) {
+        let mut answer = Pin::new(&mut self.answer);
+        let in_time = tokio::time::timeout(limit, answer.as_mut()).await;
+        let answer = answer.take_output().filter(|_| in_time.is_ok());
+        (self.sent, answer.unwrap_or(Err(Failure::Timeout)))
+    }
+}
+
+/// What a flight starts from.
+pub(crate) struct Departure<'a> {
+    pub(crate) store: &'a Arc<Store>,
+    pub(crate) client: &'a Arc<Object>,
+    pub(crate) backend: Option<Backend>,
+    pub(crate) known: &'a mut Known,
+}
+
+impl Departure<'_> {
+    /// Judges `works` on what is remembered of the log, and sends one statement that takes the lock, inserts and
+    /// commits. If others have appended meanwhile, the numbers that it inserts are taken, and nothing is written. If
+    /// it is sent `behind` an event that is not answered yet, it inserts only after that one: judged on what never
+    /// came to be, it writes nothing.
+    ///
+    /// `None`: it takes more than one statement; nothing was sent.
+    pub(crate) async fn depart(
+        self,
+        works: &[Work<'_>],
+        checked: bool,
+        behind: Option<Numbered>,
+    ) -> Outcome<Option<Flight>> {
+        let Self { store, client, backend, known } = self;
+        let session = Session::new(client, store.options.prepares());
+        let ask = Ask { head: known.head.is_none(), ids: checked, numbers: None };
+        let facts = Facts::gather(store, session, works, known, &ask).await?;
+        let (head, last_name) = facts.head.unwrap_or((known.head.unwrap_or(0), known.last_name));
+        let mut plan = plan(works, facts, head, last_name, checked);
+        let mut parts = std::mem::take(&mut plan.draft).into_parts();
+        let part = parts.pop();
+        if !parts.is_empty() {
+            return Ok(None);
+        }
+        if let Some(part) = &part {
+            prepare(store, session, part).await?;
+        }
+        known.learn_log(&mut plan);
+        let last = plan.last;
+        let makes_names = part.as_ref().is_some_and(Part::makes_names);
+        let sent = Sent::new(plan, backend);
+        let ids = sent.unsure_ids();
+        let (store, client) = (Arc::clone(store), Arc::clone(client));
+        let answer = answer(store, client, part, behind, head, ids);
+        let mut answer = maybe_done(answer.boxed());
+        // It is sent at the first poll.
+        poll_fn(|cx| {
+            let _ = Pin::new(&mut answer).poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+        Ok(Some(Flight { sent, last, makes_names, answer }))
+    }
+}
+
+async fn answer(
+    store: Arc<Store>,
+    client: Arc<Object>,
+    part: Option<Part>,
+    behind: Option<Numbered>,
+    head: u64,
+    ids: Vec<Uuid>,
+) -> Landed {
+    let session = Session::new(&client, store.options.prepares());
+    let look = known_ids(&store, session, &ids);
+    let (is_true, found) = if let Some(part) = part {
+        let (inserted, found) = join(insert(&store, session, &part, behind), look).await;
+        (inserted?, found)
+    } else {
+        // What callers are told is true if the log is still the same.
+        let (now, found) = join(session.query(&store.sql.last, &[]), look).await;
+        let now: Option<i64> = now?.first().map(|row| row.try_get(0)).transpose()?;
+        (unsigned(now.unwrap_or(0))? == head, found)
+    };
+    Ok(if is_true { Some(found?) } else { None })
+}
