@@ -9,7 +9,7 @@ use annals::{BoxError, EventStore};
 use annals_examples::git::Repository;
 use annals_examples::import::{Streams, import};
 use annals_examples::store::{self, Store};
-use annals_examples::{activity, chart, tables};
+use annals_examples::{activity, chart, tables, terminal};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -39,18 +39,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("git_history: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprintln!("  because {cause}");
-                source = cause.source();
-            }
-            ExitCode::FAILURE
-        }
-    }
+    terminal::end("git_history", run(Arguments::parse()).await)
 }
 
 async fn run(arguments: Arguments) -> Result<(), BoxError> {
@@ -87,16 +76,19 @@ async fn tell(
     }
     let projection = activity::activity(store, &Streams::of(repository)?).await?;
     let activity = &projection.state;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(activity)?);
+    let mut text = if arguments.json {
+        serde_json::to_string_pretty(activity)?
     } else {
-        println!("{}", tables::tables(activity, arguments.top));
-    }
+        tables::tables(activity, arguments.top)
+    };
+    text.push('\n');
+    terminal::print(&text)?;
     if let Some(file) = &arguments.chart {
         let folder = std::path::absolute(&arguments.path)?;
         let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let title = format!("{folder}: {} commits", activity.commits());
-        chart::draw(activity, &title, file)?;
+        let drawn = chart::draw(activity, &title, file);
+        drawn.map_err(|error| format!("chart {} cannot be drawn: {error}", file.display()))?;
         eprintln!("chart: {}", file.display());
     }
     Ok(())

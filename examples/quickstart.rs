@@ -2,11 +2,14 @@
 //!
 //! `cargo run --release --example quickstart -- [--store STORE]`
 
+use std::process::ExitCode;
+
 use annals::{
     Error, EventStore, Handlers, Metadata, NewEvent, Position, ReadOptions, Source, StreamId,
     WriteCondition,
 };
 use annals_examples::store::{self, Store};
+use annals_examples::terminal;
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -44,8 +47,12 @@ fn set(profile: &mut Value, said: &Value, field: &str) {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Done {
-    let name = match Arguments::parse().store {
+async fn main() -> ExitCode {
+    terminal::end("quickstart", run(Arguments::parse()).await)
+}
+
+async fn run(arguments: Arguments) -> Done {
+    let name = match arguments.store {
         Some(name) => name,
         None => store::afresh(store::default_file()?)?,
     };

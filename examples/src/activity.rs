@@ -95,6 +95,9 @@ impl Projector for ActivityProjector {
 ///
 /// # Errors
 /// Those of the store's read, and of an event that no import made.
+///
+/// # Cancel safety
+/// Reads only: nothing is lost when it is dropped.
 pub async fn activity(
     store: &EventStore,
     streams: &Streams,

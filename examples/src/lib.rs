@@ -6,3 +6,4 @@ pub mod git;
 pub mod import;
 pub mod store;
 pub mod tables;
+pub mod terminal;

@@ -23,18 +23,25 @@ impl Store {
     /// made if it is not there.
     ///
     /// # Errors
-    /// Names what can be given, when it is something else; why the store cannot be opened.
+    /// Names what can be given, when it is something else; which store cannot be opened, and why.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, nothing stays open.
     pub async fn open(name: &str) -> Result<Self, BoxError> {
+        if name.is_empty() || (name.contains("://") && !is_postgres(name)) {
+            return Err(format!("there is no store {:?}; give: {CHOICES}", shown(name)).into());
+        }
+        Self::of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
+    }
+
+    async fn of(name: &str) -> annals::Result<Self> {
         if name == "memory" {
             return Ok(Self::Memory(MemoryAdapter::new()));
         }
-        if name.starts_with("postgres://") || name.starts_with("postgresql://") {
+        if is_postgres(name) {
             let options = PostgresOptions::new(name)?;
             options.migrate().await?;
             return Ok(Self::Postgres(options.connect().await?));
-        }
-        if name.is_empty() || name.contains("://") {
-            return Err(format!("there is no store {name:?}; give: {CHOICES}").into());
         }
         Ok(Self::Sqlite(SqliteAdapter::open(name).await?))
     }
@@ -50,6 +57,9 @@ impl Store {
     }
 
     /// Waits until all is in its place: of an SQLite store one file, without those beside it.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the store closes by itself.
     pub async fn close(self) {
         match self {
             Self::Memory(_) => {}
@@ -60,6 +70,18 @@ impl Store {
 }
 
 const CHOICES: &str = "memory, the path of an SQLite file, or the URL of a PostgreSQL database";
+
+fn is_postgres(name: &str) -> bool {
+    name.starts_with("postgres://") || name.starts_with("postgresql://")
+}
+
+/// Which store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("store {name} cannot be opened")]
+struct NotOpened {
+    name: String,
+    source: annals::Error,
+}
 
 /// The name of a store as it may be shown: without the password of a URL.
 #[must_use]

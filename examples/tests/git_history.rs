@@ -227,9 +227,10 @@ fn what_is_no_history_is_a_clear_error() {
 #[tokio::test]
 async fn a_store_that_is_not_there_is_named() {
     for (name, message) in [
-        ("oracle://host", "there is no store \"oracle://host\"; give: memory, the"),
+        ("oracle://u:p@host", "there is no store \"oracle://host\"; give: memory, the"),
         ("", "there is no store \"\"; give: memory, the"),
-        ("postgres://u:p@127.0.0.1:1/db", "the store is unavailable"),
+        ("postgres://u:p@127.0.0.1:1/db", "store postgres://127.0.0.1:1/db cannot be opened"),
+        ("nowhere/log.db", "store nowhere/log.db cannot be opened"),
     ] {
         let error = Store::open(name).await.expect_err("no such store");
         assert!(error.to_string().starts_with(message), "{error}");

@@ -126,6 +126,40 @@ fn a_run_that_was_killed_is_resumed() {
 }
 
 #[test]
+fn what_cannot_be_done_is_told_with_its_place_and_its_cause() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 1);
+    let refused = |arguments: &[&str]| {
+        let output = run(&program("git_history"), folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        text(&output.stderr)
+    };
+    assert_eq!(refused(&["nowhere"]), "git_history: nowhere is no Git repository\n");
+    std::fs::write(folder.path().join("text.db"), "not a database").expect("a file");
+    let told = refused(&["work", "--store", "text.db"]);
+    let causes = "git_history: store text.db cannot be opened\n  because the store is corrupt\n";
+    assert!(told.starts_with(causes), "{told}");
+    let told = refused(&["work", "--store", "memory", "--chart", "nowhere/chart.svg"]);
+    assert!(told.contains("chart nowhere/chart.svg cannot be drawn: "), "{told}");
+}
+
+#[test]
+fn whoever_reads_may_go_before_the_end() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 1);
+    let mut program = Command::new(program("git_history"))
+        .args(["work", "--store", "memory"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    drop(program.stdout.take());
+    let output = program.wait_with_output().expect("the program ends");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_quickstart_can_be_repeated() {
     // A copy, so that the file beside it is this test's.
     let folder = TempDir::new().expect("a folder");
@@ -140,7 +174,8 @@ fn the_quickstart_can_be_repeated() {
     // A store that is named is the user's: nothing in it is removed.
     let output = run(&copy, folder.path(), &["--store", "quickstart.db"]);
     assert!(!output.status.success());
-    assert!(text(&output.stderr).contains("the story begins with an empty stream"));
+    let told = text(&output.stderr);
+    assert!(told.starts_with("quickstart: the story begins with an empty stream"), "{told}");
     let output = run(&copy, folder.path(), &["--store", "memory"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
