@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs all checks and tests. On Debian and Ubuntu it installs what is missing; what it does, it says.
+# With --peers it also checks that the other event stores of the comparison build, which nothing else needs.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -81,5 +82,16 @@ trap 'rm -rf "$out"' EXIT
 cargo run --quiet --release --locked --example quickstart
 cargo run --quiet --release --locked --example git_history -- . --again --store "$out/log.db" --chart "$out/chart.svg"
 grep -q '</svg>' "$out/chart.svg"
+
+if [ "${1:-}" = --peers ]; then
+    step "the peers of the comparison build"
+    need protoc protobuf-compiler
+    need pkg-config pkg-config
+    if ! pkg-config --exists openssl; then need openssl-headers libssl-dev; fi
+    peers=benches/peers/Cargo.toml
+    cargo fmt --manifest-path "$peers" --check
+    # The same folder: most of what they depend on is compiled by now.
+    CARGO_TARGET_DIR="$PWD/target" cargo clippy --manifest-path "$peers" --all-targets --locked -- -D warnings
+fi
 
 step "done"

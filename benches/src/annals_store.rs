@@ -13,7 +13,7 @@ use annals_sqlite::SqliteAdapter;
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use crate::contestant::{About, Appended, Contestant, Missing, Store};
+use crate::contestant::{About, Appended, Contestant, Missing, Store, last_of};
 use crate::sample;
 
 const PROMISES: &str = "one order, no reader skips, conditions, duplicates found";
@@ -58,7 +58,7 @@ impl Contestant for Sqlite {
         let adapter = SqliteAdapter::open(folder.path().join("annals.db")).await?;
         Ok(Arc::new(Closing {
             annals: Annals::new(EventStore::new(adapter.clone()), false),
-            adapter: Adapter::Sqlite(adapter, folder),
+            adapter: Adapter::Sqlite { adapter, _folder: folder },
         }))
     }
 }
@@ -130,10 +130,11 @@ impl Store for Annals {
         let condition = last.map_or(WriteCondition::StreamIsEmpty, |last| {
             WriteCondition::PositionIs(Position::new(last))
         });
+        let stored = last_of(last, events);
         let events = (0..events).map(|_| sample::event()).collect();
         let append = Append { stream: stream(name)?, events, condition };
         match self.store.append(vec![append]).await {
-            Ok(_) => Ok(Appended::Stored),
+            Ok(_) => Ok(Appended::Stored(stored)),
             Err(Error::ConditionFailed(unmet)) => {
                 Ok(Appended::Refused(unmet.actual.map(Position::value)))
             }
@@ -206,9 +207,9 @@ impl Projector for Counted {
     }
 }
 
-/// What has to be closed, and with it what is removed afterwards.
+/// What has to be closed, and the folder that goes with it.
 enum Adapter {
-    Sqlite(SqliteAdapter, TempDir),
+    Sqlite { adapter: SqliteAdapter, _folder: TempDir },
     Postgres(PostgresAdapter),
 }
 
@@ -237,11 +238,7 @@ impl Store for Closing {
 
     async fn close(&self) {
         match &self.adapter {
-            Adapter::Sqlite(adapter, folder) => {
-                adapter.close().await;
-                // What stays behind lies in a folder for temporary files.
-                drop(std::fs::remove_dir_all(folder.path()));
-            }
+            Adapter::Sqlite { adapter, .. } => adapter.close().await,
             Adapter::Postgres(adapter) => adapter.close().await,
         }
     }

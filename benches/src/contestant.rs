@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use annals::BoxError;
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::measure::Measure;
 
@@ -60,10 +61,16 @@ impl<E: Into<BoxError>> From<E> for Missing {
 /// How an append ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// It was stored.
-    Stored,
-    /// The stream's last position is another one, which the refusal told or not.
+    /// It was stored, and this is the number of its last event.
+    Stored(u64),
+    /// The stream's last event is another one, whose number the refusal told or not.
     Refused(Option<u64>),
+}
+
+/// The number of the last of `events` events after `last`, where those of a stream count from 0.
+#[must_use]
+pub fn last_of(last: Option<u64>, events: usize) -> u64 {
+    last.map_or(0, |last| last + 1) + events as u64 - 1
 }
 
 /// What a load of appends consists of.
@@ -84,7 +91,8 @@ pub struct Load {
 /// A store, or bare code in its place. What it does not offer it leaves as it is here.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Appends `events` events to `stream` if the position of its last event is `last`; `None` for no event.
+    /// Appends `events` events to `stream` if its last event has the number `last`; `None` for no event. It is the
+    /// number by which the store's own condition knows an event: its position in the stream, or in the log.
     async fn append(
         &self,
         _stream: &str,
@@ -109,6 +117,11 @@ pub trait Store: Send + Sync {
         Err(Missing::NotOffered)
     }
 
+    /// The number of the last event of one stream, read as a client does that was refused and decides again.
+    async fn last(&self, stream: &str) -> Result<Option<u64>, Missing> {
+        Ok(self.read(stream).await?.checked_sub(1))
+    }
+
     /// Folds all events, which lie in memory, and counts them.
     async fn fold(&self) -> Result<u64, Missing> {
         Err(Missing::NotOffered)
@@ -116,18 +129,24 @@ pub trait Store: Send + Sync {
 
     /// The streams `0`, `1`, … up to `streams`, of `events` events each. A limit may take them from elsewhere.
     async fn fill(&self, streams: usize, events: usize) -> Result<(), Missing> {
-        for stream in 0..streams {
+        let streams = (0..streams).map(|stream| async move {
             let stream = stream.to_string();
-            let mut last = None;
-            let mut left = events;
+            let (mut last, mut left) = (None, events);
             while left > 0 {
                 let now = left.min(1_000);
-                self.append(&stream, last, now).await?;
-                left -= now;
-                last = Some((events - left - 1) as u64);
+                match self.append(&stream, last, now).await? {
+                    Appended::Stored(stored) => {
+                        last = Some(stored);
+                        left -= now;
+                    }
+                    // A store may refuse for what others do at the same time.
+                    Appended::Refused(_) => last = self.last(&stream).await?,
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        // Several at once, so that they share what a commit costs where the store lets them.
+        futures_util::stream::iter(streams).buffer_unordered(32).try_collect().await
     }
 
     /// Gives back what it holds.

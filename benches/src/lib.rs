@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p annals-benches -- compare --quick
+//! cargo run --release -p annals-benches -- compare --quick --peers
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -15,8 +16,8 @@
 //! |---|---|---|
 //! | W1 | 1 event per append, each writer on a stream of its own under a position condition | appends/s |
 //! | W2 | the same with 10 events | events/s |
-//! | W3 | 32 writers on one stream, each repeats a refused append at the position that the error tells | appends/s |
-//! | W4 | one reader of the whole log | events/s |
+//! | W3 | 32 writers on one stream, each repeats a refused append at the position that the error tells, or that it reads | appends/s |
+//! | W4 | one reader of the whole log of 200,000 events; with `--quick --peers` 50,000 | events/s |
 //! | W5 | one reader of whole streams of 10 and of 1,000 events, at random | streams/s |
 //! | W6 | a fold of events that lie in memory | events/s |
 //! | W7 | W1 by one writer at a log of 10³, 10⁴, … events | appends/s |
@@ -24,13 +25,49 @@
 //! Each figure is the median of several repetitions after one that is not counted, with the least and the greatest;
 //! latencies are those of single calls. `peak` is by how much the memory of the process grew at most during a scan.
 //!
+//! # Peers
+//! With `--peers` other event stores of the crate registry take part, in the same process and the same moment. They
+//! are the package `annals-peers` in `benches/peers`, a workspace with a lock file of its own, so that nobody else
+//! compiles them; cargo builds it, which takes some minutes at first. Beside what cargo brings, `esrs` needs OpenSSL
+//! with its headers and `umadb` needs `protoc` (on Debian: `apt-get install libssl-dev pkg-config protobuf-compiler`).
+//!
+//! Each does what its own users would do: its documented calls, its own schema, its own optimistic concurrency on the
+//! stream of the writer with the last number that it was told, and the same payload of the same JSON. Those on
+//! PostgreSQL have a pool of sqlx with its default settings and as many connections as clients, from 8 to 32. After a
+//! refusal they read the stream again, since none tells where it is. What a peer does not offer is left out.
+//!
+//! | peer | keeps events in | order of a scan | who reads on from where they were | conditions on | finds a repeated append |
+//! |---|---|---|---|---|---|
+//! | Annals | memory, SQLite, PostgreSQL | one, numbers without gaps | skips none | positions, queries | yes |
+//! | `disintegrate` | PostgreSQL | one, numbers with gaps | skips none: it stops before appends in flight | queries, under `SERIALIZABLE` | no |
+//! | `umadb` | a server of its own | one, numbers without gaps | skips none | queries | by the ids of all its events |
+//! | `umadb-core` | a file: the same engine without the server | the same | skips none | queries | by the ids of all its events |
+//! | `esrs` | PostgreSQL | the writers' clocks | may skip | the stream's last number | no |
+//! | `evento` | PostgreSQL, SQLite | the writers' clocks | may skip | the stream's last number | no |
+//! | `postgres-es` | PostgreSQL | none across streams | cannot | the stream's last number | no |
+//!
+//! All are durable when an append returns: PostgreSQL with the settings of the server, SQLite with
+//! `synchronous=FULL`, `umadb` with two syncs for all appends that it commits together.
+//!
 //! # What is not comparable
-//! The limits check no condition, find no duplicate and keep no order. Of the peers, each row tells what they
-//! promise: a store whose readers may skip events, or that numbers no events, does less work.
+//! The limits check no condition, find no duplicate and keep no order. Of the peers, each row of the page tells what
+//! they promise: a store whose readers may skip events, or that numbers no events, does less work. So:
+//!
+//! - An append of `esrs`, `evento` or `postgres-es` waits for no other stream, for want of an order across streams.
+//!   One of `evento` writes a snapshot of the aggregate as well, in a transaction of its own.
+//! - A scan of `esrs` or `postgres-es` is one statement that sorts all, one of `evento` goes by pages of 1,000.
+//!   None is what a consumer could safely follow.
+//! - `disintegrate` and `umadb` order the log as Annals does. The first has retries in W1 and W2 as well: under
+//!   `SERIALIZABLE`, appends to different streams refuse each other.
+//! - `umadb` is measured among those on PostgreSQL, since it is a server too: over gRPC, by one connection, which it
+//!   serves faster than several. Its engine alone is measured among those on SQLite.
+//! - Nobody takes part in memory: the store of `cqrs-es` for tests prints a line for each call. `eventually-postgres`
+//!   is left out: what the registry has of it, 0.2.0, belongs to tokio 0.2.
 
 #![allow(clippy::disallowed_methods, reason = "measuring reads the clock")]
 
 pub mod annals_store;
+pub mod command;
 pub mod contestant;
 pub mod limits;
 pub mod machine;

@@ -30,7 +30,8 @@ pub fn page(machine: &Machine, cells: &[Cell]) -> Result<String, BoxError> {
     let charts = cells.iter().map(chart).collect::<Result<Vec<_>, _>>()?;
     let mut who: Vec<&Entry> = Vec::new();
     for entry in cells.iter().flat_map(|cell| &cell.entries) {
-        if who.iter().all(|known| known.about.peer != entry.about.peer) {
+        let key = |entry: &Entry| (entry.about.peer, entry.about.backend);
+        if who.iter().all(|known| key(known) != key(entry)) {
             who.push(entry);
         }
     }

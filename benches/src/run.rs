@@ -18,13 +18,19 @@ pub struct Plan {
     pub time: Duration,
     /// Whether logs are smaller as well.
     pub quick: bool,
+    /// How many events a scan reads.
+    pub scan: usize,
 }
 
 impl Plan {
     /// All repetitions within some minutes.
-    pub const QUICK: Self = Self { repetitions: 3, time: Duration::from_millis(400), quick: true };
+    pub const QUICK: Self =
+        Self { repetitions: 3, time: Duration::from_millis(300), quick: true, scan: 200_000 };
+    /// The same with peers, of which some take minutes to fill a log.
+    pub const QUICK_WITH_PEERS: Self = Self { scan: 50_000, ..Self::QUICK };
     /// The default.
-    pub const FULL: Self = Self { repetitions: 5, time: Duration::from_secs(2), quick: false };
+    pub const FULL: Self =
+        Self { repetitions: 5, time: Duration::from_secs(2), quick: false, scan: 200_000 };
 
     /// The workloads, in order.
     #[must_use]
@@ -34,7 +40,7 @@ impl Plan {
             [1, 8, 32, 128].map(|writers| Workload::Append { writers, events: 1 }).into();
         all.extend([1, 32].map(|writers| Workload::Append { writers, events: 10 }));
         all.push(Workload::Contended { writers: 32 });
-        all.push(Workload::Scan { events: 200_000 });
+        all.push(Workload::Scan { events: self.scan });
         all.push(Workload::Read { streams: 20_000 / scale, events: 10 });
         all.push(Workload::Read { streams: 200 / scale, events: 1_000 });
         if folds {

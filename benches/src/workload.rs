@@ -207,13 +207,13 @@ async fn write(
         let outcome = store.append(stream, last, load.events).await?;
         calls.saturating_record(nanos(called.elapsed()));
         match outcome {
-            Appended::Stored => {
+            Appended::Stored(number) => {
                 stored += 1;
-                last = Some(last.map_or(0, |last| last + 1) + load.events as u64 - 1);
+                last = Some(number);
             }
             Appended::Refused(Some(actual)) => last = Some(actual),
             // What the refusal does not tell has to be read.
-            Appended::Refused(None) => last = store.read(stream).await?.checked_sub(1),
+            Appended::Refused(None) => last = store.last(stream).await?,
         }
     }
     Ok((stored, calls))

@@ -1,0 +1,180 @@
+//! The command line, which the comparison has with and without peers.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use annals::BoxError;
+use annals_testkit::PostgresServer;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::contestant::Contestant;
+use crate::machine::Machine;
+use crate::run::{Plan, run};
+use crate::{annals_store, limits, page, report};
+
+/// Who takes part beside ours: on this ground, with files in this folder.
+pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
+
+/// Measures Annals beside the limits of this machine.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Whole systems beside bare code, in one process.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// With other event stores of the crate registry; cargo builds them first.
+    #[arg(long)]
+    peers: bool,
+    /// Short repetitions and small logs: some minutes in all.
+    #[arg(long)]
+    quick: bool,
+    /// Only workloads whose name contains this, as `W4`.
+    #[arg(long)]
+    only: Option<String>,
+    /// Writes the figures as lines of JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a page with charts.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Where files of stores lie while it runs: on the disk that is to be measured.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+/// Where events are kept by those who are compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ground {
+    /// In the memory of the process.
+    Memory,
+    /// In a file, by the process itself.
+    Sqlite,
+    /// By a server.
+    Postgres,
+}
+
+impl Ground {
+    fn contestants(self, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
+        let folder = || folder.to_owned();
+        Ok(match self {
+            Self::Memory => vec![Box::new(annals_store::Memory), Box::new(limits::Memcpy)],
+            Self::Sqlite => vec![
+                Box::new(annals_store::Sqlite(folder())),
+                Box::new(limits::Rusqlite(folder())),
+                Box::new(limits::Fsync(folder())),
+            ],
+            Self::Postgres => {
+                let url = PostgresServer::shared_url()?;
+                vec![
+                    Box::new(annals_store::Postgres(url.clone())),
+                    Box::new(limits::Insert(url.clone())),
+                    Box::new(limits::Bare::copy(&url)),
+                    Box::new(limits::Bare::select(&url)),
+                ]
+            }
+        })
+    }
+}
+
+/// Does what the command line says; `peers` are those that this program is built with.
+pub async fn execute(peers: Option<Peers>) -> ExitCode {
+    let Task::Compare(compare) = Arguments::parse().task;
+    let outcome = match (compare.peers, peers) {
+        (true, None) => with_peers(),
+        (true, peers) => compare_all(&compare, peers).await,
+        (false, _) => compare_all(&compare, None).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The same command line in the program that is built with peers.
+fn with_peers() -> Result<ExitCode, BoxError> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        cargo.env("CARGO_TARGET_DIR", here.join("../target"));
+    }
+    let status = cargo
+        .args(["run", "--release", "--locked", "--manifest-path"])
+        .arg(here.join("peers/Cargo.toml"))
+        .arg("--")
+        .args(std::env::args_os().skip(1))
+        .status()
+        .map_err(|error| format!("cargo, which builds the peers, does not start: {error}"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Measures, and fails unless all who took part could be.
+async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode, BoxError> {
+    let plan = match (compare.quick, peers) {
+        (true, None) => Plan::QUICK,
+        (true, Some(_)) => Plan::QUICK_WITH_PEERS,
+        (false, _) => Plan::FULL,
+    };
+    let folder = match &compare.folder {
+        Some(folder) => folder.clone(),
+        // Beside the program: the system's own folder for temporary files may lie in memory.
+        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
+    };
+    let grounds = match &*compare.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    let machine = Machine::look();
+    eprintln!("{}, {} cores · {}", machine.processor, machine.cores, machine.system);
+    let mut cells = Vec::new();
+    for ground in grounds {
+        let mut contestants = ground.contestants(&folder)?;
+        if let Some(peers) = peers {
+            contestants.extend(peers(*ground, &folder)?);
+        }
+        let mut workloads = plan.workloads(*ground == Ground::Memory);
+        if let Some(only) = &compare.only {
+            workloads.retain(|workload| workload.name().contains(only.as_str()));
+        }
+        let steps = workloads.len() * contestants.len() * (plan.repetitions + 1);
+        let progress = progress(steps as u64)?;
+        for workload in workloads {
+            cells.push(run(workload, &contestants, plan, &progress).await);
+        }
+        progress.finish_and_clear();
+    }
+    println!("{}", report::table(&cells));
+    if let Some(file) = &compare.json {
+        std::fs::write(file, report::json_lines(&cells)?)?;
+    }
+    if let Some(file) = &compare.html {
+        std::fs::write(file, page::page(&machine, &cells)?)?;
+    }
+    if cells.iter().flat_map(|cell| &cell.entries).all(|entry| entry.outcome.is_ok()) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err("not all could be measured, see the table".into())
+}
+
+fn progress(steps: u64) -> Result<ProgressBar, BoxError> {
+    let bar = ProgressBar::new(steps);
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed_precise} {msg}")?);
+    Ok(bar)
+}
