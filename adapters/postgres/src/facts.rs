@@ -107,7 +107,7 @@ pub(crate) struct Facts {
     /// Those of the events that the log has, where it was asked for.
     pub(crate) known_ids: HashSet<EventId>,
     /// Fresh numbers, where they were asked for.
-    pub(crate) numbers: Vec<u64>,
+    pub(crate) numbers: Vec<SequenceNumber>,
 }
 
 /// What is not remembered.
@@ -294,7 +294,7 @@ impl Facts {
             self.known_ids.insert(EventId::from_uuid(row.try_get(0)?));
         }
         for row in numbers {
-            self.numbers.push(unsigned(row.try_get(0)?)?);
+            self.numbers.push(SequenceNumber::new(unsigned(row.try_get(0)?)?));
         }
         Ok(())
     }

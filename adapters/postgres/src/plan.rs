@@ -1,7 +1,7 @@
 //! Which appends of a transaction are made, and the rows that they become. No I/O: what is judged on was gathered.
 
 use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StoredEvent, StreamId};
-use annals_sql::placing::{Placement, count, first_after, judge};
+use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
 use annals_sql::to_column;
 use hashbrown::HashSet;
 
@@ -102,45 +102,40 @@ impl<'a> Plan<'a> {
         }
         drop(judged);
         let numbers = self.take_numbers(count(work.writes))?;
-        let mut numbers = numbers.into_iter();
+        let mut each = numbers.iter();
         let mut positions = Vec::with_capacity(work.writes.len());
-        let mut first = None;
         for write in work.writes {
             let head = self.head_of(&write.stream);
             positions.push(Position::new(head.map_or(0, |head| head.last + 1)));
-            let inserted = self.insert(write, head, &mut numbers, work);
-            first = first.or(inserted);
+            self.insert(write, head, &mut each, work);
         }
-        // Of guards alone there is no first event.
-        let first = first.unwrap_or(self.head.saturating_add(1));
-        Ok(Placement { first: SequenceNumber::new(first), positions })
+        drop(each);
+        Ok(Placement { numbers, positions })
     }
 
     /// The numbers of the next events, in order: those drawn for it, or those that follow the head.
-    fn take_numbers(&mut self, count: usize) -> Result<Vec<u64>> {
-        if !self.facts.numbers.is_empty() {
-            return Ok(self.facts.numbers.drain(..count.min(self.facts.numbers.len())).collect());
+    fn take_numbers(&mut self, count: usize) -> Result<Numbers> {
+        let drawn = &mut self.facts.numbers;
+        if !drawn.is_empty() {
+            return Ok(Numbers::Drawn(drawn.drain(..count.min(drawn.len())).collect()));
         }
-        let first = first_after(self.head, count)?.value();
-        Ok((first..).take(count).collect())
+        Ok(Numbers::From(first_after(self.head, count)?))
     }
 
     fn insert(
         &mut self,
         write: &'a Append,
         head: Option<Head>,
-        numbers: &mut impl Iterator<Item = u64>,
+        numbers: &mut impl Iterator<Item = SequenceNumber>,
         work: &Work<'_>,
-    ) -> Option<u64> {
+    ) {
         if write.events.is_empty() {
-            return None;
+            return;
         }
         let category_id = self.intern(write.stream.category.as_str());
         let mut stream_id = head.map(|head| head.stream_id);
         let mut position = head.map_or(0, |head| head.last + 1);
-        let mut first = None;
-        for (event, number) in write.events.iter().zip(numbers) {
-            first.get_or_insert(number);
+        for (event, number) in write.events.iter().zip(numbers.map(SequenceNumber::value)) {
             self.first.get_or_insert((event.id, number));
             self.last = Some((event.id, number));
             let stream_id = *stream_id.get_or_insert_with(|| {
@@ -179,7 +174,6 @@ impl<'a> Plan<'a> {
             let head = Head { stream_id, last: position - 1 };
             self.facts.streams.insert(write.stream.clone(), Some(head));
         }
-        first
     }
 
     /// The number of a name, which is made when it is new.

@@ -9,31 +9,45 @@ use time::OffsetDateTime;
 /// The numbers that the events of one append got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// The sequence number of the first event; the others follow in the order given.
-    pub first: SequenceNumber,
+    /// The sequence numbers of the events, in the order given.
+    pub numbers: Numbers,
     /// For each write, the position of its first event.
     pub positions: Vec<Position>,
+}
+
+/// Rising sequence numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Numbers {
+    /// This one and those that follow it.
+    From(SequenceNumber),
+    /// These: whoever drew them did not draw alone.
+    Drawn(Vec<SequenceNumber>),
+}
+
+impl Numbers {
+    /// The numbers of events, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = SequenceNumber> + '_ {
+        let (first, drawn) = match self {
+            Self::From(first) => (Some(first.value()), &[][..]),
+            Self::Drawn(drawn) => (None, &drawn[..]),
+        };
+        let following = first.into_iter().flat_map(|first| (first..).map(SequenceNumber::new));
+        drawn.iter().copied().chain(following)
+    }
 }
 
 impl Placement {
     /// The events as stored.
     #[must_use]
     pub fn events(&self, writes: Vec<Append>, recorded_at: OffsetDateTime) -> Vec<StoredEvent> {
-        let mut number = self.first.value();
+        let mut numbers = self.numbers.iter();
         let mut stored = Vec::with_capacity(count(&writes));
         for (write, first) in writes.into_iter().zip(&self.positions) {
-            for (event, position) in write.events.into_iter().zip(first.value()..) {
+            let placed = write.events.into_iter().zip((first.value()..).zip(&mut numbers));
+            for (event, (position, number)) in placed {
                 let position = Position::new(position);
-                let sequence_number = SequenceNumber::new(number);
                 let stream = write.stream.clone();
-                stored.push(StoredEvent::new(
-                    event,
-                    stream,
-                    position,
-                    sequence_number,
-                    recorded_at,
-                ));
-                number += 1;
+                stored.push(StoredEvent::new(event, stream, position, number, recorded_at));
             }
         }
         stored

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use annals::{Append, Error, EventId, Facts, Position, Result, StreamId};
 use annals_sql::fault::{Class, Fault};
-use annals_sql::placing::{Placement, count, first_after, judge};
+use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
 use annals_sql::queue::{Intake, Job, Message};
 use annals_sql::{Cache, Ids as _, oneshot, to_column, to_micros};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -277,7 +277,7 @@ impl Writer {
             }
         }
         self.head = Some(next - 1);
-        Ok(Ok(Placement { first, positions }))
+        Ok(Ok(Placement { numbers: Numbers::From(first), positions }))
     }
 
     /// The first event of `writes` that the log has.

@@ -3,7 +3,8 @@
 use annals::{Append, Error, EventId, Order, ReadOptions, SequenceNumber, WriteCondition};
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room};
+use crate::checks::clients::{self, Start};
+use crate::checks::ledger::{Ledger, always, light, most, needs_room, patient};
 use crate::context::{Context, event, events};
 use crate::harness::{Hook, Variant};
 
@@ -41,6 +42,14 @@ pub(super) const CHECKS: &[Check] = &[
         "inside a call the numbers rise in the order given"
     ),
     check!(
+        "seq.at_once",
+        [A3],
+        Stochastic,
+        [],
+        at_once,
+        "batches that are appended at once, through several handles, return the numbers that are read"
+    ),
+    check!(
         "seq.contiguous",
         [A3],
         Required,
@@ -65,6 +74,9 @@ pub(super) const CHECKS: &[Check] = &[
         "numbers beyond 32 and 53 bits are exact, and past the last one comes a typed error"
     ),
 ];
+
+/// So many events that numbering them takes as long as threads are apart when they are started together.
+const BATCH: usize = 1_000;
 
 async fn from_one(cx: Context) -> Outcome {
     let mut ledger = Ledger::open(&cx).await?;
@@ -139,6 +151,31 @@ async fn in_call(cx: Context) -> Outcome {
         }
     }
     ledger.verify("after batches").await
+}
+
+/// Each to a category of its own, so that in the weaker orders nothing keeps them from drawing numbers in turn.
+async fn at_once(cx: Context) -> Outcome {
+    let mut ledger = Ledger::open(&cx).await?;
+    let room = most(&ledger.store);
+    let handles = [ledger.store.clone(), cx.open().await?, cx.open().await?];
+    for (nth, _) in cx.cases(4).enumerate() {
+        let calls = handles.iter().enumerate().map(|(own, handle)| {
+            let stream = handle.stream(&format!("at-once-{own}"), "a");
+            let call = vec![always(&stream, light(BATCH.min(room)))];
+            let handle = handle.clone();
+            async move { (patient(&handle, &call).await, call) }
+        });
+        let start = if nth == 0 { Start::Tasks } else { Start::Threads };
+        let mut all = Vec::new();
+        for (stored, call) in clients::at_once(start, "appends of batches", calls).await? {
+            all.push((stored?, call));
+        }
+        all.sort_by_key(|(stored, _)| stored.first().map(|event| event.sequence_number));
+        for (stored, call) in all {
+            ledger.record(&call, &stored).map_err(|failure| failure.in_context("at once"))?;
+        }
+    }
+    ledger.verify("after batches at once").await
 }
 
 async fn no_hole(cx: Context) -> Outcome {

@@ -342,15 +342,15 @@ pub(super) async fn dawdle() {
     }
 }
 
-/// Stores `writes` under the lock of the log alone, with the sequence numbers from `first` on.
+/// Stores `writes` under the lock of the log alone, with these sequence numbers.
 pub(super) fn commit_at(
     shared: &Shared,
     writes: &[Append],
-    first: u64,
+    numbers: impl IntoIterator<Item = u64>,
 ) -> Result<Vec<StoredEvent>> {
     let mut log = shared.log();
     let mut prepared = super::numbers::Plain.prepare(&mut log, writes)?;
-    for (event, number) in prepared.iter_mut().zip(first..) {
+    for (event, number) in prepared.iter_mut().zip(numbers) {
         event.sequence_number = SequenceNumber::new(number);
     }
     log.push_all(&prepared);

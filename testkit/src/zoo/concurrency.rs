@@ -94,7 +94,7 @@ bent_specimens! {
             }
             shared.pass_gate().await;
             let _alone = shared.writer.lock().await;
-            commit_at(shared, &writes, first)
+            commit_at(shared, &writes, first..)
         }
     }
 

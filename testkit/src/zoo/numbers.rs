@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use annals::{Append, Clock, Position, Result, SequenceNumber, StoredEvent, StreamId, SystemClock};
+use annals::{
+    Append, Capabilities, Clock, Order, Position, Result, SequenceNumber, StoredEvent, StreamId,
+    SystemClock,
+};
 
-use super::bent::{Bend, Log, Shared};
+use super::bent::{Bend, Log, Shared, commit_at};
 
 bent_specimens! {
     /// Positions begin at 1.
@@ -132,6 +135,30 @@ bent_specimens! {
         fn number(&self, log: &Log, _: &StreamId, _: usize, nth: usize) -> SequenceNumber {
             let first = if log.events.is_empty() { log.last } else { log.last + 1 };
             SequenceNumber::new(first + nth as u64)
+        }
+    }
+
+    /// Categories share one count but no lock, and a caller is told the first number of its batch and those that follow.
+    NumbersToldUndrawn caught by ["seq.at_once"] {
+        fn capabilities(&self) -> Capabilities {
+            Plain.capabilities().with_order(Order::Category).with_contiguous_sequence(false)
+        }
+
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let mut numbers = Vec::new();
+            for _ in writes.iter().flat_map(|write| &write.events) {
+                numbers.push(shared.counter.fetch_add(1, Ordering::SeqCst) + 1);
+                if numbers.len().is_multiple_of(100) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let first = numbers.first().copied().unwrap_or_default();
+            let mut stored = commit_at(shared, &writes, numbers)?;
+            for (event, told) in stored.iter_mut().zip(first..) {
+                event.sequence_number = SequenceNumber::new(told);
+            }
+            Ok(stored)
         }
     }
 

@@ -103,7 +103,7 @@ async fn commit(
 ) -> Result<Vec<StoredEvent>> {
     between.await;
     let _alone = shared.writer.lock().await;
-    commit_at(shared, writes, first)
+    commit_at(shared, writes, first..)
 }
 
 bent_specimens! {
@@ -304,7 +304,7 @@ bent_specimens! {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             self.check_append(&writes)?;
             let first = take_numbers(shared, &writes);
-            commit_at(shared, &writes, first)
+            commit_at(shared, &writes, first..)
         }
     }
 
