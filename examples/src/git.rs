@@ -130,12 +130,16 @@ impl GitError {
 
 fn command(path: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("-C").arg(path).args([
-        "-c",
+    command.arg("-C").arg(path);
+    // What the user's settings would add to a history, or leave out of it.
+    for setting in [
         "log.showSignature=false",
-        "-c",
+        "log.showRoot=true",
         "core.quotePath=false",
-    ]);
+        "diff.relative=false",
+    ] {
+        command.args(["-c", setting]);
+    }
     command.stdin(Stdio::null());
     command
 }

@@ -212,7 +212,8 @@ impl Seen {
     }
 }
 
-/// What is appended for a commit. The ids follow from the commit, so that it cannot be stored twice.
+/// What is appended for a commit. The ids follow from the repository and the commit, so that it cannot be stored
+/// twice, and repositories that share commits fit in one store.
 fn writes(
     streams: &Streams,
     commit: &Commit,
@@ -221,7 +222,8 @@ fn writes(
     let at = OffsetDateTime::from_unix_timestamp(commit.seconds)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
         .clamp(EARLIEST, LATEST);
-    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, commit.hash.as_bytes());
+    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, streams.files.as_str().as_bytes());
+    let namespace = Uuid::new_v5(&namespace, commit.hash.as_bytes());
     let event = |name: EventName, payload: Payload, key: &[u8]| NewEvent {
         id: EventId::from_uuid(Uuid::new_v5(&namespace, key)),
         name,

@@ -86,12 +86,14 @@ struct NotOpened {
 /// The name of a store as it may be shown: without the password of a URL.
 #[must_use]
 pub fn shown(name: &str) -> String {
-    let shown = || {
-        let (scheme, rest) = name.split_once("://")?;
-        let (_, place) = rest.rsplit_once('@')?;
-        Some(format!("{scheme}://{}", place.split('?').next()?))
-    };
-    shown().unwrap_or_else(|| name.split('?').next().unwrap_or_default().to_owned())
+    let (name, parameters) = name.split_once('?').unwrap_or((name, ""));
+    let Some((scheme, place)) = name.split_once("://") else { return name.to_owned() };
+    // An `@` behind a `?`: nothing tells whether a password or a parameter has which of them.
+    if parameters.contains('@') {
+        return format!("{scheme}://...");
+    }
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    format!("{scheme}://{place}")
 }
 
 /// The file of a program that is told no store: beside the program, with the extension `db`. Of a program that

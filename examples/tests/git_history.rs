@@ -119,6 +119,17 @@ async fn the_folds_count_authors_lines_files_and_months() {
 }
 
 #[tokio::test]
+async fn settings_of_the_user_change_nothing() {
+    let folder = empty_repository();
+    commit(folder.path(), "a.txt".as_ref(), b"a\n");
+    commit(folder.path(), "sub/b.txt".as_ref(), b"b\n");
+    git(folder.path(), &["config", "log.showRoot", "false"]);
+    git(folder.path(), &["config", "diff.relative", "true"]);
+    let expected = [("a.txt".to_owned(), 1), ("sub/b.txt".to_owned(), 1)];
+    assert_eq!(files(&folder.path().join("sub")).await, expected);
+}
+
+#[tokio::test]
 async fn commits_without_files_and_merges_are_recorded() {
     let folder = empty_repository();
     commit(folder.path(), "a.txt".as_ref(), b"a\n");
@@ -211,6 +222,36 @@ async fn bare_and_shallow_repositories_are_read() {
     assert_eq!(imported(&store(), &clones.path().join("shallow")).await.commits, 2);
 }
 
+/// How many commits the store has of the repository, after an import into a store that may know some of them.
+async fn commits_after_import(store: &EventStore, folder: &Path) -> u64 {
+    imported(store, folder).await;
+    let streams = Streams::of(&Repository::open(folder).expect("a repository")).expect("streams");
+    activity(store, &streams).await.expect("a projection").state.commits()
+}
+
+#[tokio::test]
+async fn repositories_that_share_commits_fit_in_one_store() {
+    let (inner, outer) = (empty_repository(), empty_repository());
+    for nth in 0..4 {
+        commit(inner.path(), "a.txt".as_ref(), format!("{nth}\n").as_bytes());
+    }
+    commit(outer.path(), "b.txt".as_ref(), b"b\n");
+    let store = store();
+    assert_eq!(commits_after_import(&store, inner.path()).await, 4);
+    let origin = format!("file://{}", inner.path().display());
+    let pull = ["pull", "--no-rebase", "--no-edit", "--allow-unrelated-histories"];
+    git(outer.path(), &[&pull[..], &[origin.as_str(), "main"]].concat());
+    assert_eq!(commits_after_import(&store, outer.path()).await, 6);
+
+    // A clone that learns of older commits has another first commit, and so is another repository.
+    let clones = TempDir::new().expect("a folder");
+    git(clones.path(), &["clone", "--depth", "2", &origin, "shallow"]);
+    let shallow = clones.path().join("shallow");
+    assert_eq!(commits_after_import(&store, &shallow).await, 2);
+    git(&shallow, &["fetch", "--depth", "3"]);
+    assert_eq!(commits_after_import(&store, &shallow).await, 3);
+}
+
 #[test]
 fn what_is_no_history_is_a_clear_error() {
     let folder = TempDir::new().expect("a folder");
@@ -242,5 +283,7 @@ fn no_password_is_shown() {
     let shown = annals_examples::store::shown;
     assert_eq!(shown("postgres://me:secret@host:1/db?password=secret"), "postgres://host:1/db");
     assert_eq!(shown("postgres://host/db?password=secret"), "postgres://host/db");
+    assert_eq!(shown("postgres://host/db?password=a@secret"), "postgres://...");
+    assert_eq!(shown("postgres://me:se?cret@host/db"), "postgres://...");
     assert_eq!(shown("a/file.db"), "a/file.db");
 }
