@@ -89,19 +89,25 @@ impl<'a> Plan<'a> {
             return Err(Error::DuplicateEvent(known));
         }
         let mut judged = work.writes.iter().zip(&facts).map(|(write, facts)| judge(write, facts));
-        if let Some(refusal) = judged.find_map(Result::err) {
-            drop(judged);
-            // A repeated append is told that it is one, whatever its condition.
-            if let Some(known) = ids().find(|id| self.has(*id)) {
-                return Err(Error::DuplicateEvent(known));
-            }
-            if !self.is_checked && ids().next().is_some() {
-                self.unsure.push((self.outcomes.len(), ids().collect()));
-            }
-            return Err(refusal);
-        }
+        let refusal = judged.find_map(Result::err);
         drop(judged);
-        let numbers = self.take_numbers(count(work.writes))?;
+        let numbers = match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.take_numbers(count(work.writes)),
+        };
+        let numbers = match numbers {
+            Ok(numbers) => numbers,
+            Err(refusal) => {
+                // A repeated append is told that it is one, whatever else refuses it.
+                if let Some(known) = ids().find(|id| self.has(*id)) {
+                    return Err(Error::DuplicateEvent(known));
+                }
+                if !self.is_checked && ids().next().is_some() {
+                    self.unsure.push((self.outcomes.len(), ids().collect()));
+                }
+                return Err(refusal);
+            }
+        };
         let mut each = numbers.iter();
         let mut positions = Vec::with_capacity(work.writes.len());
         for write in work.writes {

@@ -257,14 +257,12 @@ impl Writer {
             heads.push(head);
             let facts = self.facts(write, head)?;
             if let Err(refusal) = judge(write, &facts) {
-                // A repeated append is told that it is one, whatever its condition.
-                let known = self.known_event(job.writes())?;
-                return Ok(Err(known.map_or(refusal, Error::DuplicateEvent)));
+                return Ok(Err(self.known_or(refusal, job)?));
             }
         }
         let first = match first_after(self.head.unwrap_or(0), count(job.writes())) {
             Ok(first) => first,
-            Err(error) => return Ok(Err(error)),
+            Err(refusal) => return Ok(Err(self.known_or(refusal, job)?)),
         };
         let mut next = first.value();
         let mut positions = Vec::with_capacity(heads.len());
@@ -278,6 +276,11 @@ impl Writer {
         }
         self.head = Some(next - 1);
         Ok(Ok(Placement { numbers: Numbers::From(first), positions }))
+    }
+
+    /// The refusal of an append. A repeated one is told that it is one, whatever else refuses it.
+    fn known_or(&self, refusal: Error, job: &Job) -> Outcome<Error> {
+        Ok(self.known_event(job.writes())?.map_or(refusal, Error::DuplicateEvent))
     }
 
     /// The first event of `writes` that the log has.

@@ -295,11 +295,15 @@ async fn past_the_last(cx: &Context) -> Outcome {
     if !ledger.store.capabilities.contiguous_sequence {
         return Ok(());
     }
-    ledger.one(&stream, light(3), WriteCondition::StreamIsEmpty).await?;
+    let stored = ledger.one(&stream, light(3), WriteCondition::StreamIsEmpty).await?;
     for stream in [&stream, &other] {
         exhausted(&ledger, vec![always(stream, light(1))]).await?;
         ledger.verify_with(&[&other], "after the last sequence number was used").await?;
     }
+    let ids: Vec<_> = stored.iter().map(|event| event.event.id).collect();
+    let again = stored.into_iter().map(|event| event.into_record().event).collect();
+    let why = "a retry without a sequence number left";
+    ledger.duplicate(vec![always(&stream, again)], &ids, why).await?;
     if ledger.store.capabilities.order >= Order::Log {
         let last = ledger.store.latest(annals::Query::all()).await?;
         let number = last.map(|event| event.sequence_number);

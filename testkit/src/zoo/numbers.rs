@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use annals::{
-    Append, Capabilities, Clock, Order, Position, Result, SequenceNumber, StoredEvent, StreamId,
-    SystemClock,
+    Append, Capabilities, Clock, Error, Order, Position, Result, SequenceNumber, StoredEvent,
+    StreamId, SystemClock,
 };
 
 use super::bent::{Bend, Log, Shared, commit_at};
@@ -201,6 +201,17 @@ bent_specimens! {
     NumberIn32Bits caught by ["seq.large_numbers"] {
         fn number(&self, log: &Log, _: &StreamId, _: usize, nth: usize) -> SequenceNumber {
             SequenceNumber::new((log.last + 1 + nth as u64) & 0xFFFF_FFFF)
+        }
+    }
+
+    /// A log without numbers left does not look whether an append is a retry.
+    RetryNeedsNumbers caught by ["seq.large_numbers"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let count: usize = writes.iter().map(|write| write.events.len()).sum();
+            if count as u64 > SequenceNumber::MAX.value().saturating_sub(log.last) {
+                return Err(Error::invalid("the log has no sequence numbers left"));
+            }
+            Plain.prepare(log, writes)
         }
     }
 
