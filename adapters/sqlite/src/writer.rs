@@ -95,27 +95,30 @@ impl Writer {
     pub(crate) fn run(mut self, mut intake: Intake<Request>) {
         while let Some(messages) = intake.blocking_next() {
             let mut jobs = Vec::with_capacity(messages.len());
+            let mut stops = Vec::new();
             for message in messages {
                 match message {
                     Message::Append(job) if job.is_abandoned() => {}
                     Message::Append(job) => jobs.push(job),
-                    Message::Other(request) => {
+                    Message::Other(Request::Read(read)) => {
                         // What was queued before it comes first.
                         self.settle(std::mem::take(&mut jobs), &mut intake);
-                        match request {
-                            Request::Read(read) => read.serve(&mut self.session),
-                            Request::Stop(done) => {
-                                drop(self);
-                                // Whoever asked may be gone.
-                                let _ = done.send(());
-                                return;
-                            }
-                        }
+                        read.serve(&mut self.session);
                     }
+                    Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
             let answered = jobs.len();
             self.settle(jobs, &mut intake);
+            if !stops.is_empty() {
+                // All that was taken is answered, and the connection closed, before whoever asked is told.
+                drop(self);
+                for done in stops {
+                    // Whoever asked may be gone.
+                    let _ = done.send(());
+                }
+                return;
+            }
             if let Some(wal) = &mut self.wal {
                 wal.keep_bounded(self.session.connection(), self.lock_timeout);
             }
@@ -381,5 +384,34 @@ impl Writer {
             ids.push(id);
         }
         Ok(Some(to_json(&ids)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use annals::{Clock as _, EventName, NewEvent, Payload, SystemClock, WriteCondition};
+    use annals_sql::queue::queue;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::connect;
+
+    #[test]
+    fn an_append_that_is_taken_beside_a_stop_is_made() {
+        let options = SqliteOptions::new();
+        let connection = connect::writer(&Place::Memory, &options).unwrap();
+        let (queue, intake) = queue(8);
+        let (done, ended) = oneshot::channel();
+        queue.send(Request::Stop(done)).unwrap();
+        let event = NewEvent::new(EventName::from_static("made"), Payload::json(&1).unwrap());
+        let stream = StreamId::from_static("orders", "o-1");
+        let write = Append::new(stream, [event], WriteCondition::Always);
+        let mut append = pin!(queue.append(vec![write], SystemClock.now()));
+        assert!(append.as_mut().now_or_never().is_none(), "it is queued");
+        Writer::new(connection, &Place::Memory, &options).run(intake);
+        assert_eq!(append.now_or_never().unwrap().unwrap().len(), 1);
+        ended.now_or_never().unwrap().unwrap();
     }
 }
