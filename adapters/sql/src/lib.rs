@@ -23,8 +23,8 @@ pub use pages::{Page, PageSource, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
 pub use scan::{Bounds, PAGE_SIZE, Scan};
 pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};
-/// The channel that carries one answer; it wakes a task of any executor.
-pub use tokio::sync::oneshot;
+/// Channels that wake a task of any executor: one carries one answer, the other tells whether its receivers live.
+pub use tokio::sync::{oneshot, watch};
 
 /// A sequence number or position as a signed column holds it; above [`i64::MAX`] there are no events.
 #[must_use]

@@ -51,7 +51,7 @@ mod writer;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use annals::{
     Append, Capabilities, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
@@ -67,7 +67,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
-use crate::threads::{Ended, Reads};
+use crate::threads::{Readers, Reads};
 use crate::writer::Request;
 
 const NAME: &str = "sqlite";
@@ -87,7 +87,7 @@ struct Shared {
     options: SqliteOptions,
     queue: Queue<Request>,
     reads: RwLock<Option<Reads>>,
-    readers_ended: Mutex<Ended>,
+    readers: Readers,
 }
 
 impl SqliteAdapter {
@@ -120,10 +120,9 @@ impl SqliteAdapter {
     }
 
     async fn start(place: Place, options: SqliteOptions) -> Result<Self> {
-        let (queue, reads, ended) = threads::start(&place, &options).await?;
+        let (queue, reads, readers) = threads::start(&place, &options).await?;
         let reads = RwLock::new(Some(reads));
-        let readers_ended = Mutex::new(ended);
-        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers_ended }) })
+        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers }) })
     }
 
     /// Closes the store for all handles: what is queued is committed, all connections are closed, and further
@@ -135,12 +134,7 @@ impl SqliteAdapter {
     pub async fn close(&self) {
         self.shared.queue.close();
         drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
-        let readers = &self.shared.readers_ended;
-        let readers = std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
-        for reader in readers {
-            // The end of the thread drops the sender: that is what is waited for.
-            let _ = reader.await;
-        }
+        self.shared.readers.closed().await;
         // The writer's connection is the last, and leaves the file without the two beside it.
         let (done, ended) = oneshot::channel();
         if self.shared.queue.send(Request::Stop(done)).is_ok() {

@@ -28,4 +28,13 @@ impl Place {
         let backend = |error| Error::Backend { adapter: NAME, source: Box::new(error) };
         Ok(Self::File(absolute.map_err(backend)?))
     }
+
+    /// Where the store is that was opened here, without symbolic links: a link may be changed while it is open, and
+    /// SQLite keeps the two other files beside the file itself.
+    pub(crate) fn resolved(self) -> Self {
+        match self {
+            Self::Memory => Self::Memory,
+            Self::File(path) => Self::File(path.canonicalize().unwrap_or(path)),
+        }
+    }
 }

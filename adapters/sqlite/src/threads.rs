@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use annals::{Error, Result};
 use annals_sql::queue::{Queue, closed, queue};
 use annals_sql::schema::SchemaStatus;
-use annals_sql::{Page, Scan, oneshot};
+use annals_sql::{Page, Scan, oneshot, watch};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::connect;
@@ -74,14 +74,15 @@ impl Reads {
     }
 }
 
-/// Told when each thread has ended: its sender is dropped then.
-pub(crate) type Ended = Vec<oneshot::Receiver<()>>;
+/// Each reader has a receiver, which it drops after its connection is closed: whoever waits for that, and however
+/// many do, is told by `closed`.
+pub(crate) type Readers = watch::Sender<()>;
 
 /// Opens the store and starts its threads. They end when the handles are gone and what is queued is done.
 pub(crate) async fn start(
     place: &Place,
     options: &SqliteOptions,
-) -> Result<(Queue<Request>, Reads, Ended)> {
+) -> Result<(Queue<Request>, Reads, Readers)> {
     let (queue, intake) = queue(options.queue_bound.get());
     let (ready, opened) = oneshot::channel();
     let (at, with) = (place.clone(), options.clone());
@@ -90,32 +91,31 @@ pub(crate) async fn start(
             let _ = ready.send(Err(failure));
         }
         Ok(connection) => {
-            let _ = ready.send(Ok(()));
+            let at = at.resolved();
+            let _ = ready.send(Ok(at.clone()));
             Writer::new(connection, &at, &with).run(intake);
         }
     })?;
-    opened.await.map_err(|_| closed())??;
-    let mut ended = Vec::new();
-    let serves = match place {
+    let readers = Readers::new(());
+    let serves = match opened.await.map_err(|_| closed())?? {
         Place::Memory => Reads::Writer(queue.clone(), Arc::default()),
-        Place::File(path) => Reads::Pool(start_readers(path, options, &mut ended)?),
+        Place::File(path) => Reads::Pool(start_readers(&path, options, &readers)?),
     };
-    Ok((queue, serves, ended))
+    Ok((queue, serves, readers))
 }
 
 fn start_readers(
     path: &Path,
     options: &SqliteOptions,
-    ended: &mut Ended,
+    readers: &Readers,
 ) -> Result<Sender<ReadRequest>> {
     let (sender, receiver) = bounded(PAGES_ASKED_FOR);
     for _ in 0..options.readers.get() {
         let (path, options, receiver) = (path.to_owned(), options.clone(), receiver.clone());
-        let (end, is_ended) = oneshot::channel::<()>();
-        ended.push(is_ended);
+        let alive = readers.subscribe();
         spawn("reader", move || {
             read(&path, &options, &receiver);
-            drop(end);
+            drop(alive);
         })?;
     }
     Ok(sender)

@@ -13,8 +13,8 @@ use annals::{
     StorageAdapter, Tags, WriteCondition,
 };
 use annals_sqlite::{SqliteAdapter, SqliteOptions};
-use futures_util::TryStreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select};
+use futures_util::{FutureExt, TryStreamExt};
 use rusqlite::Connection;
 
 use common::{all, append_to, assert_whole, stream};
@@ -112,6 +112,30 @@ async fn a_closed_store_is_one_file_and_is_unavailable() {
     clone.close().await;
     let again = SqliteAdapter::open(directory.path().join("log.db")).await.unwrap();
     assert_eq!(all(&again).await.len(), 2_000);
+}
+
+#[tokio::test]
+async fn whoever_closes_a_store_finds_it_closed() {
+    let large = NewEvent::new(EventName::from_static("made"), Payload::bytes(vec![7; 3 << 20]));
+    for round in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let adapter = SqliteAdapter::open(directory.path().join("log.db")).await.unwrap();
+        let write = Append::new(stream("o-1"), [large.clone()], WriteCondition::Always);
+        adapter.append(vec![write]).await.unwrap();
+        // Readers have something to do when the store is closed.
+        let mut reads: Vec<_> =
+            (0..16).map(|_| adapter.read(Query::all(), ReadOptions::default())).collect();
+        for read in &mut reads {
+            let _ = read.try_next().now_or_never();
+        }
+        if round % 2 == 0 {
+            // One that gave up waiting.
+            let _ = adapter.close().now_or_never();
+        }
+        select(Box::pin(adapter.close()), Box::pin(adapter.close())).await;
+        let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
 }
 
 #[tokio::test]
@@ -258,4 +282,34 @@ async fn the_write_ahead_log_shrinks_again() {
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(count().unwrap(), 142);
     adapter.close().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_is_followed_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (name, count) in [("one.db", 1), ("other.db", 2)] {
+        let adapter = SqliteAdapter::open(path(name)).await.unwrap();
+        adapter.append(append_to(name, count)).await.unwrap();
+        adapter.close().await;
+    }
+    std::os::unix::fs::symlink(path("one.db"), path("link.db")).unwrap();
+    let adapter = SqliteAdapter::open(path("link.db")).await.unwrap();
+    let payload = Payload::bytes(vec![7; 1 << 20]);
+    let event = || NewEvent::new(EventName::from_static("made"), payload.clone());
+    let events: Vec<_> = (0..70).map(|_| event()).collect();
+    let large = Append::new(stream("large"), events, WriteCondition::Always);
+    adapter.append(vec![large]).await.unwrap();
+    adapter.append(append_to("one.db", 1)).await.unwrap();
+    // The log beside the file is kept bounded, also where the link is elsewhere.
+    let size = std::fs::metadata(path("one.db-wal")).unwrap().len() >> 20;
+    assert!(size < 8, "the log has {size} MiB");
+    std::fs::remove_file(path("link.db")).unwrap();
+    std::os::unix::fs::symlink(path("other.db"), path("link.db")).unwrap();
+    // Connections of readers are opened only now, of the file that is written to.
+    assert_eq!(all(&adapter).await.len(), 72);
+    adapter.close().await;
+    let adapter = SqliteAdapter::open(path("link.db")).await.unwrap();
+    assert_eq!(all(&adapter).await.len(), 2);
 }
