@@ -8,9 +8,9 @@
 //!
 //! # How to read a comparison
 //! Absolute figures depend on the machine and on the hour. What counts is the ratio to a **limit**: bare code that
-//! does no more than the work which cannot be avoided, with the same bytes, in the same process, its repetitions
-//! interleaved with those of the stores. A ratio above 1 is possible where a store does the work in a better way
-//! than the bare code, as when many appends share one commit.
+//! does no more than the work which cannot be avoided, with the same bytes, its repetitions interleaved with those of
+//! the stores. A ratio above 1 is possible where a store does the work in a better way than the bare code, as when
+//! many appends share one commit.
 //!
 //! | workload | what it does | unit |
 //! |---|---|---|
@@ -18,9 +18,18 @@
 //! | W2 | the same with 10 events | events/s |
 //! | W3 | 32 writers on one stream, each repeats a refused append at the position that the error tells, or that it reads | appends/s |
 //! | W4 | one reader of the whole log of 200,000 events; with `--quick --peers` 50,000 | events/s |
-//! | W5 | one reader of whole streams of 10 and of 1,000 events, at random | streams/s |
+//! | W5 | one reader of whole streams of 10 and of 1,000 events, each in turn | streams/s |
 //! | W6 | a fold of events that lie in memory | events/s |
 //! | W7 | W1 by one writer at a log of 10³, 10⁴, … events | appends/s |
+//!
+//! | limit | what it does | in |
+//! |---|---|---|
+//! | `limit-memcpy` | one thread copies the payload of each event into a vector; a scan copies them out, a fold goes over them | W1, W2, W4, W6, W7 |
+//! | `limit-fsync` | one thread writes a payload to a file and syncs it | W1 |
+//! | `limit-rusqlite` | one connection to a file of our schema: an `INSERT` with its commit, in W2 commits of 1,000 rows; a `SELECT` | W1, W2, W4, W5, W7 |
+//! | `limit-insert` | as many connections as clients: an `INSERT` with its commit into a table with a key and no other index, by the driver or by `pgbench`, a process of its own, whichever is faster; in W3: lock, read the last number, `INSERT` if it is the expected one, commit | W1, W3 |
+//! | `limit-copy` | one connection: `COPY` of 10,000 rows with its commit into our tables | W2 |
+//! | `limit-select` | one connection: a prepared `SELECT` from our tables, of the log by pages of 4,096 rows | W4, W5 |
 //!
 //! Each figure is the median of several repetitions after one that is not counted, with the least and the greatest;
 //! latencies are those of single calls. `peak` is by how much the memory of the process grew at most during a scan.
