@@ -39,7 +39,8 @@
 //!
 //! # Reading the log with SQL
 //! The view `events_log` (behind the name of the table) shows names instead of numbers, and JSON as `jsonb`. Sequence
-//! numbers below the largest one that a query has seen are all there.
+//! numbers below the largest one that a query has seen are all there; in a weaker order, see
+//! [`PostgresOptions::with_order`], those of its category or stream.
 
 mod backend;
 mod connect;
