@@ -51,7 +51,8 @@ struct Compare {
     /// Writes a page with charts.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Where files of stores lie while it runs: on the disk that is to be measured.
+    /// Where files of stores lie while it runs: on the disk that is to be measured. The data of the throw-away
+    /// PostgreSQL lie in the folder for temporary files, which the variable TMPDIR names: it may be in memory.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -140,16 +141,28 @@ async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode
     };
     let machine = Machine::look();
     eprintln!("{}, {} cores · {}", machine.processor, machine.cores, machine.system);
-    let mut cells = Vec::new();
+    // All before the first is measured: what is missing is told at once.
+    let mut rounds = Vec::new();
     for ground in grounds {
-        let mut contestants = ground.contestants(&folder)?;
-        if let Some(peers) = peers {
-            contestants.extend(peers(*ground, &folder)?);
-        }
         let mut workloads = plan.workloads(*ground == Ground::Memory);
         if let Some(only) = &compare.only {
             workloads.retain(|workload| workload.name().contains(only.as_str()));
         }
+        if workloads.is_empty() {
+            continue;
+        }
+        let mut contestants = ground.contestants(&folder)?;
+        if let Some(peers) = peers {
+            contestants.extend(peers(*ground, &folder)?);
+        }
+        rounds.push((workloads, contestants));
+    }
+    if rounds.is_empty() {
+        let only = compare.only.as_deref().unwrap_or_default();
+        return Err(format!("no workload of these stores has a name that contains {only:?}").into());
+    }
+    let mut cells = Vec::new();
+    for (workloads, contestants) in rounds {
         let steps = workloads.len() * contestants.len() * (plan.repetitions + 1);
         let progress = progress(steps as u64)?;
         for workload in workloads {
