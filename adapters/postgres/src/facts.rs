@@ -256,6 +256,10 @@ impl Facts {
         ask: &Ask,
     ) -> Outcome<()> {
         let sql = &store.sql;
+        if ask.head {
+            // Sent first: the rest is to be no older than the head.
+            session.prepare(&sql.head, &[]).await?;
+        }
         let names: Vec<&str> = missing.names.iter().map(|name| &**name).collect();
         let categories: Vec<_> = missing.streams.iter().map(|id| id.category.as_str()).collect();
         let streams: Vec<_> = missing.streams.iter().map(|id| id.name.as_str()).collect();

@@ -74,20 +74,20 @@ impl Sent {
     }
 
     /// What callers are told after it turned out that it was committed.
-    pub(crate) fn into_outcomes(mut self, failure: Failure) -> Vec<Result<Placement>> {
+    pub(crate) fn take_outcomes(&mut self, failure: Failure) -> Vec<Result<Placement>> {
         let fault = failure.into_fault();
         for (nth, _) in &self.unsure {
             if let Some(outcome) = self.outcomes.get_mut(*nth) {
                 *outcome = Err(fault.error(NAME));
             }
         }
-        self.outcomes
+        std::mem::take(&mut self.outcomes)
     }
 }
 
-/// What came of a statement: ids of refused appends that the log has; `None` when it was judged on another log than
-/// it found, and wrote nothing.
-type Landed = Outcome<Option<Vec<Row>>>;
+/// What came of a statement; `None` when it was judged on another log than it found, and wrote nothing. Otherwise what
+/// it inserted is committed, and ids of refused appends that the log has were found, or were not to be had.
+type Landed = Outcome<Option<Outcome<Vec<Row>>>>;
 
 /// Appends that were sent, and the answer that is to come.
 pub(crate) struct Flight {
@@ -187,7 +187,7 @@ async fn answer(
         // What callers are told is true if the log is still the same.
         let (now, found) = join(session.query(&store.sql.last, &[]), look).await;
         let now: Option<i64> = now?.first().map(|row| row.try_get(0)).transpose()?;
-        (unsigned(now.unwrap_or(0))? == head, found)
+        (unsigned(now.unwrap_or(0))? == head, Ok(found?))
     };
-    Ok(if is_true { Some(found?) } else { None })
+    Ok(is_true.then_some(found))
 }

@@ -157,7 +157,8 @@ impl PostgresAdapter {
     /// # Errors
     /// As [`StorageAdapter::append`]. After `ConditionFailed`, `DuplicateEvent`, `Invalid` and `Unsupported` the
     /// transaction goes on, otherwise it can only be rolled back; what it wrote is gone then. Under an isolation
-    /// level above `READ COMMITTED` the log may be older than the lock, and the append `Unavailable`.
+    /// level above `READ COMMITTED` the log may be older than the lock, and the append `Unavailable`; in the weaker
+    /// orders, and where nothing is to be stored, it always is.
     ///
     /// # Cancel safety
     /// After a future was dropped, roll the transaction back.

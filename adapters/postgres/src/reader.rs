@@ -178,6 +178,9 @@ impl Reader {
         let mut facts = Facts::default();
         facts.list_query(&query);
         if query.items().len() > 1 || !lock(&self.directory).fill(&mut facts) {
+            if self.store.order() != annals::Order::Log {
+                scan.fix_head(self.last_of(session, &query.scope()).await?);
+            }
             facts = Facts::of_query(&self.store, session, &query).await?;
             lock(&self.directory).learn(&facts);
             let (head, _) = facts.head.unwrap_or_default();
@@ -190,6 +193,25 @@ impl Reader {
         }
         scan.set_items(resolve(&query, &mut facts)?);
         Ok(())
+    }
+
+    /// The last number of `scope`: in the weaker orders numbers below the last one of the log may be on their way, but
+    /// none below that of a scope that keeps its order.
+    async fn last_of(&self, session: Session<'_>, scope: &annals::Source) -> Outcome<u64> {
+        let sql = &self.store.sql;
+        let rows = match scope {
+            annals::Source::Stream(StreamId { category, name }) => {
+                let (category, name) = (category.as_str(), name.as_str());
+                let values: [Value<'_>; 2] = [(&category, Type::TEXT), (&name, Type::TEXT)];
+                session.query(&sql.last_of_stream, &values).await?
+            }
+            annals::Source::Category(category) => {
+                session.query(&sql.last_of_category, &[(&category.as_str(), Type::TEXT)]).await?
+            }
+            annals::Source::Log => session.query(&sql.last, &[]).await?,
+        };
+        let last = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(unsigned(last.unwrap_or(0))?)
     }
 
     async fn last(&self, session: Session<'_>) -> Outcome<u64> {

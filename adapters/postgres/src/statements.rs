@@ -14,6 +14,9 @@ pub(crate) struct Statements {
     pub(crate) head: String,
     /// The last sequence number.
     pub(crate) last: String,
+    /// The last sequence number of a category, and of a stream.
+    pub(crate) last_of_category: String,
+    pub(crate) last_of_stream: String,
     /// Numbers of names.
     pub(crate) names: String,
     /// Names of numbers.
@@ -87,6 +90,15 @@ impl Statements {
                  coalesce((SELECT max(name_id) FROM {names}), 0)",
             ),
             last: fill("SELECT coalesce(max(sequence_number), 0) FROM {events}"),
+            last_of_category: fill(
+                "SELECT coalesce((SELECT max(e.sequence_number) FROM {events} e WHERE e.category_id = \
+                 (SELECT c.name_id FROM {names} c WHERE c.name = $1)), 0)",
+            ),
+            last_of_stream: fill(
+                "SELECT coalesce((SELECT e.sequence_number FROM {events} e WHERE e.stream_id = \
+                 (SELECT s.stream_id FROM {names} c JOIN {streams} s ON s.category_id = c.name_id \
+                 WHERE c.name = $1 AND s.name = $2) ORDER BY e.position DESC LIMIT 1), 0)",
+            ),
             names: fill("SELECT name_id, name FROM {names} WHERE name = ANY($1)"),
             names_by_id: fill("SELECT name_id, name FROM {names} WHERE name_id = ANY($1)"),
             streams: fill(

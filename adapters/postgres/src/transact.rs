@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::draft::Part;
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome};
 use crate::facts::{Ask, Facts, Known, Work, known_ids};
 use crate::flight::{Numbered, Sent};
 use crate::plan::plan;
@@ -59,8 +59,9 @@ impl Transact<'_> {
         let sql = &self.store.sql;
         session.prepare(&sql.lock, &[Type::INT8_ARRAY]).await?;
         let ask = ask_under_lock(self.store, works, checked);
+        // What is looked up under the lock is as new as the lock, whatever the default of the database.
         let (begun, locked, facts) = join3(
-            session.execute("BEGIN"),
+            session.execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
             session.query(&sql.lock, &of_lock),
             Facts::gather(self.store, session, works, self.known, &ask),
         )
@@ -85,6 +86,10 @@ impl Transact<'_> {
             insert(self.store, session, part, None).await?;
         }
         prepare(self.store, session, last).await?;
+        if !ids.is_empty() {
+            // It is looked up before the commit: where that fails, nothing is written.
+            session.prepare(&sql.ids, &[Type::UUID_ARRAY]).await?;
+        }
         let sent = self.sent.insert(judged);
         let insert = insert(self.store, session, last, None);
         let (inserted, found, committed) = join3(insert, look, session.execute("COMMIT")).await;
@@ -113,16 +118,33 @@ pub(crate) async fn append_in(
     let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;
     let (head, last_name) = facts.head.unwrap_or_default();
     let plan = plan(&works, facts, head, last_name, true);
+    let is_fenced = store.order() == Order::Log && plan.first.is_some();
+    if !is_fenced && !sees_commits(session).await? {
+        // Only numbers that follow the end of the log tell whether it was seen.
+        return Err(older_than_lock());
+    }
     for part in plan.draft.into_parts() {
         let inserted = insert(store, session, &part, None).await;
         inserted.map_err(|failure| match failure.broken_constraint() {
             // What it was judged on is older than the lock.
-            Some(_) => Error::unavailable("the transaction does not see the end of the log").into(),
+            Some(_) => older_than_lock(),
             None => failure,
         })?;
     }
     let outcome = plan.outcomes.into_iter().next();
     Ok(outcome.unwrap_or_else(|| Err(Error::invalid("no append"))))
+}
+
+/// Whether each statement of the transaction sees what was committed before it.
+async fn sees_commits(session: Session<'_>) -> Outcome<bool> {
+    let sql =
+        "SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')";
+    let rows = session.query(sql, &[]).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
+}
+
+fn older_than_lock() -> Failure {
+    Error::unavailable("the transaction does not see the end of the log").into()
 }
 
 fn statement<'s>(store: &'s Store, part: &Part) -> &'s str {

@@ -178,8 +178,8 @@ impl Writer {
                     let text = "others append to the log without taking its lock";
                     return Err(Trouble::Failed(Error::unavailable(text).into()));
                 }
-                Err(Trouble::Open(failure, sent)) => match self.was_committed(&sent).await {
-                    Ok(true) => return Ok(sent.into_outcomes(failure)),
+                Err(Trouble::Open(failure, mut sent)) => match self.was_committed(&sent).await {
+                    Ok(true) => return Ok(sent.take_outcomes(failure)),
                     Ok(false) if tries > 0 => {}
                     Ok(false) => return Err(Trouble::Lost(failure)),
                     Err(_) => return Err(Trouble::Open(failure, sent)),
@@ -273,7 +273,9 @@ impl Writer {
         let finished = landed.and_then(|found| match found {
             // Refusals alone were judged on what did not come to be.
             Some(_) if !follows && sent.first.is_none() => Ok(None),
-            Some(found) => sent.finish(&found, &mut self.known).map(Some),
+            // What was inserted is committed: only those that were refused lack their answer.
+            Some(Err(failure)) => Ok(Some(sent.take_outcomes(failure))),
+            Some(Ok(found)) => sent.finish(&found, &mut self.known).map(Some),
             None => {
                 self.contended |= follows;
                 Ok(None)
