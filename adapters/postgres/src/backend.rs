@@ -4,13 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use annals::Error;
-use annals_sql::Cache;
+use annals_sql::{Cache, to_column};
 use deadpool_postgres::{Object, Pool};
 use tokio_postgres::types::Type;
 
 use crate::connect::get;
 use crate::error::{Failure, Outcome};
-use crate::facts::unsigned;
 use crate::flight::Sent;
 use crate::session::{Session, Value};
 use crate::store::Store;
@@ -95,15 +94,14 @@ async fn look_on(store: &Store, session: Session<'_>, sent: &Sent) -> Outcome<bo
             tokio::time::sleep(PAUSE).await;
         }
     }
-    let Some((id, expected)) = sent.first else { return Ok(false) };
-    let id = id.as_uuid();
-    let rows = session.query(&store.sql.number_of_id, &[(&id, Type::UUID)]).await?;
-    let number = rows.first().map(|row| row.try_get(0)).transpose()?;
-    let is_there = match number {
-        // Under another number it is an event that was there before.
-        Some(number) => unsigned(number)? == expected,
-        None => false,
-    };
+    let Some(ends) = sent.ends else { return Ok(false) };
+    // Under another number an event was there before, and of one alone somebody else may have made a retry.
+    let numbers = ends.map(|(_, number)| to_column(number));
+    let ids = ends.map(|(id, _)| id.as_uuid());
+    let (numbers, ids) = (&numbers[..], &ids[..]);
+    let values: [Value<'_>; 2] = [(&numbers, Type::INT8_ARRAY), (&ids, Type::UUID_ARRAY)];
+    let rows = session.query(&store.sql.has_all, &values).await?;
+    let is_there = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
     if !is_there && sent.backend.is_none() {
         // Behind a pooler it may still be on its way.
         return Err(Error::unavailable("the append may still be on its way").into());

@@ -10,6 +10,10 @@ use crate::values::{Micros, Row, Rows};
 
 /// A statement takes no further event beyond so many bytes: the server holds several copies of them.
 const STATEMENT_BYTES: usize = 16 << 20;
+/// What a row has beside its payload, its metadata and its tags.
+const ROW_BYTES: usize = 192;
+/// What a tag takes in its row and in a row of its own.
+const TAG_BYTES: usize = 64;
 
 /// The rows of one transaction.
 #[derive(Debug, Default)]
@@ -59,7 +63,8 @@ impl Draft {
     ) {
         let payload = &event.payload.as_bytes()[..];
         let metadata = event.metadata.as_ref().map(|metadata| &metadata.as_bytes()[..]);
-        let bytes = payload.len() + metadata.map_or(0, <[u8]>::len);
+        let bytes =
+            ROW_BYTES + TAG_BYTES * tags.len() + payload.len() + metadata.map_or(0, <[u8]>::len);
         if self
             .parts
             .last()

@@ -20,21 +20,18 @@ use crate::backend::Backend;
 use crate::draft::Part;
 use crate::error::{Failure, Outcome};
 use crate::facts::{Ask, Facts, Known, Work, known_ids, unsigned};
-use crate::plan::{Plan, plan};
+use crate::plan::{Numbered, Plan, plan};
 use crate::session::Session;
 use crate::store::Store;
 use crate::transact::{insert, prepare};
-
-/// An event to insert, and the number that it gets.
-pub(crate) type Numbered = (EventId, u64);
 
 /// Appends that were sent.
 #[derive(Debug)]
 pub(crate) struct Sent {
     /// What callers are told once it is committed.
     pub(crate) outcomes: Vec<Result<Placement>>,
-    /// The first event to insert; `None`: nothing is.
-    pub(crate) first: Option<Numbered>,
+    /// The first and the last event to insert; `None`: nothing is.
+    pub(crate) ends: Option<[Numbered; 2]>,
     /// The process that has it.
     pub(crate) backend: Option<Backend>,
     unsure: Vec<(usize, Vec<EventId>)>,
@@ -44,8 +41,8 @@ pub(crate) struct Sent {
 impl Sent {
     /// Takes from `plan` what is needed after the commit.
     pub(crate) fn new(plan: Plan<'_>, backend: Option<Backend>) -> Self {
-        let Plan { outcomes, first, unsure, facts, .. } = plan;
-        Self { outcomes, first, backend, unsure, names: facts.names }
+        let Plan { outcomes, ends, unsure, facts, .. } = plan;
+        Self { outcomes, ends, backend, unsure, names: facts.names }
     }
 
     /// The ids of appends that were refused without knowing whether the log has them.
@@ -92,7 +89,6 @@ type Landed = Outcome<Option<Outcome<Vec<Row>>>>;
 /// Appends that were sent, and the answer that is to come.
 pub(crate) struct Flight {
     sent: Sent,
-    last: Option<Numbered>,
     makes_names: bool,
     answer: MaybeDone<BoxFuture<'static, Landed>>,
 }
@@ -100,7 +96,7 @@ pub(crate) struct Flight {
 impl Flight {
     /// The last event that it inserts.
     pub(crate) fn last(&self) -> Option<Numbered> {
-        self.last
+        self.sent.ends.map(|[_, last]| last)
     }
 
     /// Whether another may be sent before it is answered: numbers of names hold only once they are committed.
@@ -153,7 +149,6 @@ impl Departure<'_> {
             prepare(store, session, part).await?;
         }
         known.learn_log(&mut plan);
-        let last = plan.last;
         let makes_names = part.as_ref().is_some_and(Part::makes_names);
         let sent = Sent::new(plan, backend);
         let ids = sent.unsure_ids();
@@ -166,7 +161,7 @@ impl Departure<'_> {
             Poll::Ready(())
         })
         .await;
-        Ok(Some(Flight { sent, last, makes_names, answer }))
+        Ok(Some(Flight { sent, makes_names, answer }))
     }
 }
 

@@ -42,6 +42,7 @@
 //! numbers below the largest one that a query has seen are all there; in a weaker order, see
 //! [`PostgresOptions::with_order`], those of its category or stream.
 
+mod append_in;
 mod backend;
 mod connect;
 mod decode;
@@ -153,12 +154,14 @@ impl PostgresAdapter {
 
     /// Appends inside a transaction of the caller's, such as one that writes tables of its own: all of it is committed
     /// or none. The transaction takes the lock of the log, and holds up all other appends until it ends: append last.
+    /// How long it waits for that lock is bounded by [`PostgresOptions::with_lock_timeout`].
     ///
     /// # Errors
     /// As [`StorageAdapter::append`]. After `ConditionFailed`, `DuplicateEvent`, `Invalid` and `Unsupported` the
-    /// transaction goes on, otherwise it can only be rolled back; what it wrote is gone then. Under an isolation
-    /// level above `READ COMMITTED` the log may be older than the lock, and the append `Unavailable`; in the weaker
-    /// orders, and where nothing is to be stored, it always is.
+    /// transaction goes on, otherwise it can only be rolled back; what it wrote is gone then. Above the isolation level
+    /// `READ COMMITTED` a transaction keeps the view that it has of the log: the append is judged on that, and
+    /// `Unavailable` if the log has gone on since. There appends of guards alone, and all appends in the weaker
+    /// orders, are `Invalid`: nothing would tell that the log has gone on.
     ///
     /// # Cancel safety
     /// After a future was dropped, roll the transaction back.
@@ -173,7 +176,7 @@ impl PostgresAdapter {
         let recorded_at = store.options.clock.now();
         let session = Session::unprepared(transaction.client());
         let work = Work { writes: &writes, recorded_at };
-        let placement = transact::append_in(store, session, work).await??;
+        let placement = append_in::append_in(store, session, work).await??;
         Ok(placement.events(writes, recorded_at))
     }
 

@@ -164,7 +164,8 @@ impl PostgresOptions {
     }
 
     /// Whether a pooler such as `PgBouncer` stands before the server and may give each transaction another
-    /// session (off). Then no statement stays prepared, which costs speed, and nothing is set for a session.
+    /// session (off). Then no statement stays prepared, which costs speed, and nothing is set for a session. Also for
+    /// a pooler of sessions: otherwise the session of a lost connection is ended, which others may have by then.
     #[must_use]
     pub fn with_transaction_pooler(mut self, pooler: bool) -> Self {
         self.transaction_pooler = pooler;

@@ -8,6 +8,9 @@ use hashbrown::HashSet;
 use crate::draft::Draft;
 use crate::facts::{Facts, Head, Work, looks_into_log};
 
+/// An event to insert, and the number that it gets.
+pub(crate) type Numbered = (EventId, u64);
+
 /// What becomes of the appends of one transaction.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
@@ -23,10 +26,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) head: u64,
     /// The last number of a name then.
     pub(crate) last_name: i64,
-    /// The first event to insert, and its number.
-    pub(crate) first: Option<(EventId, u64)>,
-    /// The last one.
-    pub(crate) last: Option<(EventId, u64)>,
+    /// The first and the last event to insert; `None`: nothing is.
+    pub(crate) ends: Option<[Numbered; 2]>,
     /// What is to be inserted, where a later append of the transaction is judged on it.
     pending: Option<Vec<StoredEvent>>,
     /// Ids of what is to be inserted, once somebody asked for them.
@@ -55,8 +56,7 @@ pub(crate) fn plan<'a>(
         facts,
         head,
         last_name,
-        first: None,
-        last: None,
+        ends: None,
         pending: looks_back.then(Vec::new),
         ids: None,
         is_checked,
@@ -142,8 +142,8 @@ impl<'a> Plan<'a> {
         let mut stream_id = head.map(|head| head.stream_id);
         let mut position = head.map_or(0, |head| head.last + 1);
         for (event, number) in write.events.iter().zip(numbers.map(SequenceNumber::value)) {
-            self.first.get_or_insert((event.id, number));
-            self.last = Some((event.id, number));
+            let last = (event.id, number);
+            self.ends = Some([self.ends.map_or(last, |[first, _]| first), last]);
             let stream_id = *stream_id.get_or_insert_with(|| {
                 let stream_id = to_column(number);
                 self.draft.add_stream(stream_id, category_id, write.stream.name.as_str());

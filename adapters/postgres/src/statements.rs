@@ -27,8 +27,8 @@ pub(crate) struct Statements {
     pub(crate) streams_by_id: String,
     /// Which ids are known.
     pub(crate) ids: String,
-    /// The sequence number of one id.
-    pub(crate) number_of_id: String,
+    /// Whether the log has all these ids at these sequence numbers.
+    pub(crate) has_all: String,
     /// Takes locks, in the order given.
     pub(crate) lock: String,
     /// Draws numbers, where the order is not that of the log.
@@ -113,17 +113,21 @@ impl Statements {
                  JOIN {names} c ON c.name_id = s.category_id WHERE s.stream_id = ANY($1)",
             ),
             ids: fill("SELECT id FROM {events} WHERE id = ANY($1)"),
-            number_of_id: fill("SELECT sequence_number FROM {events} WHERE id = $1"),
+            has_all: fill(
+                "SELECT NOT EXISTS (SELECT FROM unnest($1::bigint[], $2::uuid[]) u (number, id) WHERE NOT EXISTS \
+                 (SELECT FROM {events} e WHERE e.sequence_number = u.number AND e.id = u.id))",
+            ),
             lock: format!(
                 "SELECT {wait}pg_advisory_xact_lock(u.key) \
                  FROM unnest($1::bigint[]) WITH ORDINALITY u (key, nth)"
             ),
             numbers: fill("SELECT nextval({numbers_text}) FROM generate_series(1, $1::bigint)"),
-            make_names: fill(
-                "INSERT INTO {names} (name_id, name) SELECT nextval({numbers_text}), u.name \
-                 FROM (SELECT u.name FROM unnest($1::text[]) u (name) ORDER BY u.name) u \
-                 ON CONFLICT (name) DO NOTHING",
-            ),
+            make_names: fill(&format!(
+                "WITH held AS MATERIALIZED (SELECT {wait}1) \
+                 INSERT INTO {{names}} (name_id, name) SELECT nextval({{numbers_text}}), u.name \
+                 FROM held, (SELECT u.name FROM unnest($1::text[]) u (name) ORDER BY u.name) u \
+                 ON CONFLICT (name) DO NOTHING"
+            )),
             insert: insert(""),
             insert_all: insert(more),
             by_numbers: [by_numbers(""), by_numbers(" DESC")],

@@ -1,8 +1,6 @@
 //! Transactions of several statements, under the lock of the log.
 
-use std::num::NonZeroUsize;
-
-use annals::{Append, Error, Order, Result};
+use annals::{Append, Order, Result};
 use annals_sql::placing::{Placement, count};
 use annals_sql::to_column;
 use futures_util::future::{join, join3};
@@ -11,10 +9,10 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::draft::Part;
-use crate::error::{Failure, Outcome};
+use crate::error::Outcome;
 use crate::facts::{Ask, Facts, Known, Work, known_ids};
-use crate::flight::{Numbered, Sent};
-use crate::plan::plan;
+use crate::flight::Sent;
+use crate::plan::{Numbered, plan};
 use crate::session::{Session, Value};
 use crate::store::Store;
 
@@ -99,52 +97,6 @@ impl Transact<'_> {
         committed?;
         sent.finish(&found, self.known)
     }
-}
-
-/// Judges and inserts one append in a transaction that somebody else ends.
-pub(crate) async fn append_in(
-    store: &Store,
-    session: Session<'_>,
-    work: Work<'_>,
-) -> Outcome<Result<Placement>> {
-    let works = [work];
-    let mut known = Known::new(NonZeroUsize::MIN);
-    if store.order() != Order::Log {
-        make_names(store, session, &works, &mut known).await?;
-    }
-    let keys = locks(store, &works);
-    session.query(&store.sql.lock, &[(&keys, Type::INT8_ARRAY)]).await?;
-    let ask = ask_under_lock(store, &works, true);
-    let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;
-    let (head, last_name) = facts.head.unwrap_or_default();
-    let plan = plan(&works, facts, head, last_name, true);
-    let is_fenced = store.order() == Order::Log && plan.first.is_some();
-    if !is_fenced && !sees_commits(session).await? {
-        // Only numbers that follow the end of the log tell whether it was seen.
-        return Err(older_than_lock());
-    }
-    for part in plan.draft.into_parts() {
-        let inserted = insert(store, session, &part, None).await;
-        inserted.map_err(|failure| match failure.broken_constraint() {
-            // What it was judged on is older than the lock.
-            Some(_) => older_than_lock(),
-            None => failure,
-        })?;
-    }
-    let outcome = plan.outcomes.into_iter().next();
-    Ok(outcome.unwrap_or_else(|| Err(Error::invalid("no append"))))
-}
-
-/// Whether each statement of the transaction sees what was committed before it.
-async fn sees_commits(session: Session<'_>) -> Outcome<bool> {
-    let sql =
-        "SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')";
-    let rows = session.query(sql, &[]).await?;
-    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
-}
-
-fn older_than_lock() -> Failure {
-    Error::unavailable("the transaction does not see the end of the log").into()
 }
 
 fn statement<'s>(store: &'s Store, part: &Part) -> &'s str {

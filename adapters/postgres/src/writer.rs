@@ -14,7 +14,8 @@ use crate::backend::Backends;
 use crate::connect::get;
 use crate::error::{Failure, Outcome};
 use crate::facts::{Known, Work};
-use crate::flight::{Departure, Flight, Numbered, Sent};
+use crate::flight::{Departure, Flight, Sent};
+use crate::plan::Numbered;
 use crate::session::Session;
 use crate::store::Store;
 use crate::transact::Transact;
@@ -172,7 +173,8 @@ impl Writer {
                 self.attempt(&works, checked).await
             };
             match made {
-                Err(Trouble::Duplicate) if !checked => checked = true,
+                // Looked up once, others may still store it under another lock.
+                Err(Trouble::Duplicate) if tries > 0 => checked = true,
                 Err(Trouble::Stale | Trouble::Lost(_)) if tries > 0 => {}
                 Err(Trouble::Stale | Trouble::Duplicate) => {
                     let text = "others append to the log without taking its lock";
@@ -272,7 +274,7 @@ impl Writer {
         let (mut sent, landed) = flight.land(self.store.options.answer_limit()).await;
         let finished = landed.and_then(|found| match found {
             // Refusals alone were judged on what did not come to be.
-            Some(_) if !follows && sent.first.is_none() => Ok(None),
+            Some(_) if !follows && sent.ends.is_none() => Ok(None),
             // What was inserted is committed: only those that were refused lack their answer.
             Some(Err(failure)) => Ok(Some(sent.take_outcomes(failure))),
             Some(Ok(found)) => sent.finish(&found, &mut self.known).map(Some),
@@ -296,7 +298,7 @@ impl Writer {
 
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
         if failure.lost_connection() {
-            return match sent.filter(|sent| sent.first.is_some()) {
+            return match sent.filter(|sent| sent.ends.is_some()) {
                 Some(sent) => Trouble::Open(failure, sent),
                 None => Trouble::Lost(failure),
             };

@@ -1,6 +1,6 @@
 //! Statements of several moments: what was appended between two of them is neither skipped nor judged wrongly.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -61,8 +61,7 @@ async fn read_across_a_commit(
     adapter.append(write("c", "s", known)).await.unwrap();
     adapter.append(write("d", "s", vec![made("known", &[])])).await.unwrap();
     // Its statements are prepared.
-    let _: Vec<_> =
-        adapter.read(query.clone(), options_of_read.clone()).try_collect().await.unwrap();
+    let _: Vec<_> = adapter.read(query.clone(), options_of_read).try_collect().await.unwrap();
     let before = try_read(&adapter, Query::from(StreamId::new("c", "s").unwrap())).await.unwrap();
 
     let admin = admin(&url).await.unwrap();
@@ -119,7 +118,7 @@ async fn a_name_that_is_made_meanwhile_is_not_skipped() {
 async fn what_is_committed_is_acknowledged_whatever_comes_after() {
     let Some(url) = server().await else { return };
     let schema = fresh();
-    let patient = Duration::from_secs(2);
+    let patient = Duration::from_secs(6);
     let adapter = open(options(&url, &schema).unwrap().with_lock_timeout(patient)).await;
     adapter.append(append_to("o-1", 1)).await.unwrap();
     let admin = admin(&url).await.unwrap();
@@ -191,6 +190,33 @@ async fn appends_are_judged_on_the_log_under_the_lock() {
     open.commit().await.unwrap();
     let refused = append.await.unwrap().unwrap_err();
     assert!(refused.is_condition_failed(), "{refused:?}");
+}
+
+/// A transaction of the caller's waits for the lock no longer than the store may, and has its settings back.
+#[tokio::test]
+async fn a_transaction_waits_for_the_lock_for_a_while() {
+    let Some(url) = server().await else { return };
+    for order in [Order::Log, Order::Stream] {
+        let schema = fresh();
+        let brief = Duration::from_millis(200);
+        let options = options(&url, &schema).unwrap().with_order(order).with_lock_timeout(brief);
+        let adapter = open(options).await;
+        let (mut first, mut second) = (beside(&url, &schema).await, beside(&url, &schema).await);
+        let one = first.transaction().await.unwrap();
+        one.batch_execute("SET LOCAL lock_timeout = '9s'").await.unwrap();
+        adapter.append_in(&one, append_to("o-1", 1)).await.unwrap();
+        let refused = vec![Append::new(stream("o-1"), events(1), WriteCondition::StreamIsEmpty)];
+        let refused = adapter.append_in(&one, refused).await.unwrap_err();
+        assert!(refused.is_condition_failed(), "{refused:?}");
+        let setting = one.query_one("SHOW lock_timeout", &[]).await.unwrap();
+        assert_eq!(setting.get::<_, &str>(0), "9s");
+        let two = second.transaction().await.unwrap();
+        let outcome = adapter.append_in(&two, append_to("o-1", 1)).await;
+        assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
+        two.rollback().await.unwrap();
+        one.commit().await.unwrap();
+        assert_eq!(try_read(&adapter, Query::from(stream("o-1"))).await.unwrap().len(), 1);
+    }
 }
 
 /// A transaction that does not see the end of the log cannot judge anything.

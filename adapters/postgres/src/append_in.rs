@@ -1,0 +1,78 @@
+//! Appends inside a transaction that somebody else began and ends.
+
+use std::num::NonZeroUsize;
+
+use annals::{Error, Order, Result};
+use annals_sql::placing::Placement;
+use tokio_postgres::types::Type;
+
+use crate::error::Outcome;
+use crate::facts::{Facts, Known, Work};
+use crate::plan::plan;
+use crate::session::Session;
+use crate::store::Store;
+use crate::transact::{ask_under_lock, insert, locks, make_names};
+
+/// Whether each statement sees what was committed before it, and how long a lock was waited for until now.
+const ENTER: &str = "SELECT s.*, set_config('lock_timeout', $1, true) FROM \
+    (SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'), \
+    current_setting('lock_timeout') OFFSET 0) s";
+const LEAVE: &str = "SELECT set_config('lock_timeout', $1, true)";
+
+/// Judges and inserts one append. The settings of the transaction are as they were if it goes on.
+pub(crate) async fn append_in(
+    store: &Store,
+    session: Session<'_>,
+    work: Work<'_>,
+) -> Outcome<Result<Placement>> {
+    let limit = store.options.lock_timeout.as_millis().to_string();
+    let rows = session.query(ENTER, &[(&limit, Type::TEXT)]).await?;
+    let row = rows.first().ok_or_else(|| Error::Corrupt("settings have no value".into()))?;
+    let (sees_commits, before): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
+    let made = append(store, session, work, sees_commits).await?;
+    session.query(LEAVE, &[(&before, Type::TEXT)]).await?;
+    Ok(made)
+}
+
+/// Without `sees_commits` the transaction keeps a view that may be older than the lock: only numbers that follow the
+/// end of the whole log tell whether that was seen.
+async fn append(
+    store: &Store,
+    session: Session<'_>,
+    work: Work<'_>,
+    sees_commits: bool,
+) -> Outcome<Result<Placement>> {
+    let is_fenced = sees_commits || store.order() == Order::Log;
+    if !is_fenced {
+        return Ok(Err(needs_read_committed()));
+    }
+    let works = [work];
+    let mut known = Known::new(NonZeroUsize::MIN);
+    if store.order() != Order::Log {
+        make_names(store, session, &works, &mut known).await?;
+    }
+    let keys = locks(store, &works);
+    session.query(&store.sql.lock, &[(&keys, Type::INT8_ARRAY)]).await?;
+    let ask = ask_under_lock(store, &works, true);
+    let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;
+    let (head, last_name) = facts.head.unwrap_or_default();
+    let plan = plan(&works, facts, head, last_name, true);
+    let is_guard = plan.ends.is_none() && plan.outcomes.iter().all(Result::is_ok);
+    if is_guard && !sees_commits {
+        return Ok(Err(needs_read_committed()));
+    }
+    for part in plan.draft.into_parts() {
+        let inserted = insert(store, session, &part, None).await;
+        inserted.map_err(|failure| match failure.broken_constraint() {
+            // What it was judged on is older than the lock.
+            Some(_) => Error::unavailable("the transaction does not see the end of the log").into(),
+            None => failure,
+        })?;
+    }
+    let outcome = plan.outcomes.into_iter().next();
+    Ok(outcome.unwrap_or_else(|| Err(Error::invalid("no append"))))
+}
+
+fn needs_read_committed() -> Error {
+    Error::invalid("the transaction may not see the end of the log: it needs READ COMMITTED")
+}
