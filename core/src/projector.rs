@@ -128,7 +128,8 @@ impl<S> Projection<S> {
         Ok(())
     }
 
-    /// Folds pages of events, as [`EventStore::pages`](crate::EventStore::pages) gives them.
+    /// Folds pages of events, as [`EventStore::pages`](crate::EventStore::pages) gives them: in ascending order, as an
+    /// event that is not beyond the last one changes nothing.
     ///
     /// # Errors
     /// Those of the pages, and as [`apply`](Self::apply); the projection stands before the event that failed.

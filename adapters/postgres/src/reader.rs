@@ -208,7 +208,7 @@ impl Reader {
             annals::Source::Category(category) => {
                 session.query(&sql.last_of_category, &[(&category.as_str(), Type::TEXT)]).await?
             }
-            annals::Source::Log => session.query(&sql.last, &[]).await?,
+            annals::Source::Log => return self.last(session).await,
         };
         let last = rows.first().map(|row| row.try_get(0)).transpose()?;
         Ok(unsigned(last.unwrap_or(0))?)

@@ -6,7 +6,8 @@
 //! call blocks an async executor, and any executor will do.
 //!
 //! Several handles and several processes of one machine may use a file at once. Do not put it on a network file
-//! system: SQLite's locks do not work there.
+//! system: SQLite's locks do not work there. Do not remove, rename or replace the file, or the two beside it, while a
+//! store is open: appends would go where nobody finds them.
 //!
 //! ```
 //! # use annals::*;

@@ -144,7 +144,7 @@ fn read(path: &Path, options: &SqliteOptions, requests: &Receiver<ReadRequest>) 
 pub(crate) async fn status(place: Place, options: SqliteOptions) -> Result<SchemaStatus> {
     let (reply, answer) = oneshot::channel();
     let look = move |path: PathBuf| {
-        if !path.exists() {
+        if path.try_exists().is_ok_and(|exists| !exists) {
             return Ok(schema::empty());
         }
         schema::status(&connect::inspector(&path, &options)?)
