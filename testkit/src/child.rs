@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use annals::{NewEvent, Position, StreamId, WriteCondition};
+use annals::{Position, StreamId, WriteCondition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::check::{Failure, Outcome};
-use crate::context::{Context, Subject, event, within};
+use crate::context::{Context, Subject, event, events, most, within};
 use crate::scratch;
 use crate::suite::{Flavour, Suite, runtime};
 
@@ -74,9 +74,9 @@ async fn append(subject: Subject, writers: u32, from: u32) -> Outcome {
             let name = format!("writer-{writer}");
             let stream = subject.stream("children", &name);
             for round in 0_usize.. {
-                let events: Vec<NewEvent> = (0..=round % 5).map(|_| event("happened")).collect();
-                say(&format!("trying {name} {}", events.len()));
-                let stored = subject.append(&stream, events, WriteCondition::Always).await?;
+                let batch = events((1 + round % 5).min(most(&subject)));
+                say(&format!("trying {name} {}", batch.len()));
+                let stored = subject.append(&stream, batch, WriteCondition::Always).await?;
                 let ends = stored.first().zip(stored.last());
                 let (first, last) = ends.ok_or(Failure::new("an append gave no events"))?;
                 say(&format!("ack {name} {} {}", first.position, last.position));

@@ -156,10 +156,25 @@ impl Subject {
         self.adapter.append(vec![Append::new(stream.clone(), events, condition)]).await
     }
 
-    /// Appends `count` plain events to one stream without a condition, which must succeed.
+    /// Appends these events to one stream without a condition, in as few calls as they fit into.
+    pub(crate) async fn put(
+        &self,
+        stream: &StreamId,
+        events: &[NewEvent],
+    ) -> Outcome<Vec<StoredEvent>> {
+        let mut stored = Vec::new();
+        for part in events.chunks(most(self)) {
+            let part = self.append(stream, part.to_vec(), WriteCondition::Always).await;
+            stored.extend(part.map_err(|error| {
+                Failure::from(error).in_context(format!("appending {} events", events.len()))
+            })?);
+        }
+        Ok(stored)
+    }
+
+    /// The same with `count` plain events.
     pub(crate) async fn fill(&self, stream: &StreamId, count: usize) -> Outcome<Vec<StoredEvent>> {
-        let stored = self.append(stream, events(count), WriteCondition::Always).await;
-        stored.map_err(|error| Failure::from(error).in_context(format!("appending {count} events")))
+        self.put(stream, &events(count)).await
     }
 
     /// Reads to the end, and proves what holds of every read: no empty page, nothing after an error, the
@@ -267,6 +282,12 @@ pub(crate) fn event(name: &'static str) -> NewEvent {
         .with_id(id)
         .with_metadata(valid(metadata))
         .with_occurred_at(occurred_at)
+}
+
+/// The most events that one call may append.
+pub(crate) fn most(store: &Subject) -> usize {
+    let most = store.capabilities.max_events_per_append;
+    most.map_or(usize::MAX, |most| usize::try_from(most.get()).unwrap_or(usize::MAX))
 }
 
 /// So many plain events.

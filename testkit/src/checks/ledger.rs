@@ -8,6 +8,7 @@ use annals::{
 };
 
 use crate::check::{Failure, Outcome, chain, ensure, ensure_eq};
+pub(super) use crate::context::most;
 use crate::context::{Context, Subject, event};
 
 /// Appends through it are proved as they are made, and what they must leave is kept to compare with reads.
@@ -353,12 +354,6 @@ pub(super) fn describe(writes: &[Append]) -> String {
 pub(super) fn light(count: usize) -> Vec<NewEvent> {
     let template = event("happened");
     (0..count).map(|_| template.clone().with_id(EventId::generate())).collect()
-}
-
-/// The most events that one call may append.
-pub(super) fn most(store: &Subject) -> usize {
-    let most = store.capabilities.max_events_per_append;
-    most.map_or(usize::MAX, |most| usize::try_from(most.get()).unwrap_or(usize::MAX))
 }
 
 /// The check is not run where one call cannot append so many events.

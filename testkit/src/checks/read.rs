@@ -125,7 +125,7 @@ async fn isolation(cx: Context) -> Outcome {
         let query = Query::from(source.clone());
         let all = world.widest(&query);
         // The world's bounds fall between events of other streams.
-        let (first, last) = (world.own[4].sequence_number, world.own[25].sequence_number);
+        let [first, last] = [4, world.own.len() / 2].map(|nth| world.own[nth].sequence_number);
         let options = [all, all.limit(1), all.limit(3), all.after(first), all.until(last)];
         world.compare_both(&query, options).await?;
         for name in NAMES {

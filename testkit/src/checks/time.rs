@@ -1,11 +1,11 @@
 //! Times to the microsecond, and independence of clocks.
 
-use annals::{NewEvent, ReadOptions, StoredEvent, WriteCondition};
+use annals::{NewEvent, ReadOptions, StoredEvent};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::check::{Check, Outcome, check, ensure, ensure_eq};
-use crate::context::{Context, event, events};
+use crate::context::{Context, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -60,8 +60,8 @@ async fn come_back(cx: &Context, times: &[OffsetDateTime]) -> Outcome {
         let stream = store.stream("times", name);
         let mut returned: Vec<StoredEvent> = Vec::new();
         for part in times.chunks(size) {
-            let events = part.iter().map(|time| at(*time)).collect();
-            returned.extend(store.append(&stream, events, WriteCondition::Always).await?);
+            let events: Vec<_> = part.iter().map(|time| at(*time)).collect();
+            returned.extend(store.put(&stream, &events).await?);
         }
         let read = store.stream_events(&stream).await?;
         for (what, events) in [("append returned", &returned), ("a read gave", &read)] {
@@ -132,7 +132,7 @@ async fn both_kept(cx: Context) -> Outcome {
     let stream = store.stream("times", "both");
     let first = datetime!(2001-02-03 04:05:06.789 UTC);
     let second = datetime!(2050-02-03 04:05:06.789 UTC);
-    store.append(&stream, vec![at(first), at(second)], WriteCondition::Always).await?;
+    store.put(&stream, &[at(first), at(second)]).await?;
     let read = store.stream_events(&stream).await?;
     let occurred: Vec<_> = read.iter().map(|event| event.event.occurred_at).collect();
     ensure_eq!(occurred, [first, second], "when the events occurred");
@@ -149,7 +149,7 @@ async fn both_kept(cx: Context) -> Outcome {
 async fn recorded(cx: Context) -> Outcome {
     let store = cx.open().await?;
     let stream = store.stream("times", "recorded");
-    let returned = store.append(&stream, events(3), WriteCondition::Always).await?;
+    let returned = store.fill(&stream, 3).await?;
     for (what, read) in [
         ("the stream", store.stream_events(&stream).await?),
         ("the widest source", store.all_events(std::slice::from_ref(&stream)).await?),
@@ -179,9 +179,7 @@ async fn order(cx: Context) -> Outcome {
         let jump = [nth * -3_600, nth * 7, 0, -1][usize::try_from(nth % 4).unwrap_or(0)];
         let time = start + Duration::seconds(jump);
         let stream = &streams[usize::try_from(nth % 2).unwrap_or(0)];
-        let stored = store
-            .append(stream, vec![at(time), at(time - Duration::days(1))], WriteCondition::Always)
-            .await?;
+        let stored = store.put(stream, &[at(time), at(time - Duration::days(1))]).await?;
         expected.extend(stored.iter().map(|event| event.event.id));
     }
     for stream in &streams {

@@ -132,6 +132,50 @@ bent_specimens! {
         }
     }
 
+    /// Takes one event at a time, to several streams or not, and keeps order within categories only.
+    OneAtATime caught by [] {
+        fn capabilities(&self) -> Capabilities {
+            let all = Base.capabilities().with_order(Order::Category).with_contiguous_sequence(false);
+            all.with_max_events_per_append(NonZeroU32::new(1))
+        }
+    }
+
+    /// Takes two events at a time.
+    TwoAtATime caught by [] {
+        fn capabilities(&self) -> Capabilities {
+            Base.capabilities().with_max_events_per_append(NonZeroU32::new(2))
+        }
+    }
+
+    /// Takes five events at a time, and keeps order within streams only.
+    FiveAtATime caught by [] {
+        fn capabilities(&self) -> Capabilities {
+            let all = Base.capabilities().with_order(Order::Stream).with_contiguous_sequence(false);
+            all.with_max_events_per_append(NonZeroU32::new(5))
+        }
+    }
+
+    /// Keeps what JSON means, and not its bytes.
+    JsonValues caught by [] {
+        fn capabilities(&self) -> Capabilities {
+            Base.capabilities().with_exact_payload_bytes(false)
+        }
+
+        fn insert(&self, log: &mut Log, mut event: StoredEvent) {
+            let sorted = |bytes: &[u8]| {
+                let value = serde_json::from_slice::<serde_json::Value>(bytes).ok()?;
+                serde_json::to_vec_pretty(&value).ok()
+            };
+            if *event.event.payload.encoding() == annals::Encoding::JSON
+                && let Some(bytes) = sorted(event.event.payload.as_bytes())
+                && let Ok(payload) = Payload::json_bytes(bytes)
+            {
+                event.event.payload = payload;
+            }
+            log.push(event);
+        }
+    }
+
     /// Its clock stands still.
     StoppedClock caught by [] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
