@@ -189,6 +189,13 @@ pub struct Check {
     pub(crate) run: fn(Context) -> BoxFuture<'static, Outcome>,
 }
 
+impl Check {
+    /// Whether it waits for servers that start and connections that are found to be cut.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.needs.iter().any(|need| matches!(need, Need::Disturb(_) | Need::Hook(Hook::Proxy)))
+    }
+}
+
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check")

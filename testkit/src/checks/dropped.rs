@@ -250,7 +250,7 @@ async fn drop_many(cx: Context) -> Outcome {
             });
         }
         let wave = format!("of wave {wave}, dropped");
-        let ended = within(LIMIT * 4, "a wave of dropped appends", begun.join_all()).await?;
+        let ended = within(LIMIT * 2, "a wave of dropped appends", begun.join_all()).await?;
         for (call, taken, outcome) in ended {
             if outcome.is_some() {
                 polls_to_end = polls_to_end.max(taken);
