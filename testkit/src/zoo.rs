@@ -40,6 +40,7 @@ mod contents;
 mod faults;
 mod numbers;
 mod odd;
+mod partitions;
 mod queries;
 mod races;
 mod reads;
@@ -105,6 +106,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         races::SPECIMENS,
         concurrency::SPECIMENS,
         faults::SPECIMENS,
+        partitions::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()

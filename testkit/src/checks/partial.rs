@@ -118,9 +118,10 @@ async fn batch_atomic(cx: Context) -> Outcome {
             continue;
         }
         for order in 0..parts.min(2) {
-            let category = format!("c{nth}-{order}-");
-            let mut streams: Vec<_> =
-                (0..parts).map(|part| store.stream(&category, &format!("s{part}"))).collect();
+            // One case is spread over two categories.
+            let category = |part| format!("c{nth}-{order}-{}", if nth == 4 { part % 2 } else { 0 });
+            let stream = |part| store.stream(&category(part), &format!("s{part}"));
+            let mut streams: Vec<_> = (0..parts).map(stream).collect();
             if order == 1 {
                 streams.reverse();
             }
@@ -152,7 +153,6 @@ async fn look_for_parts(
     mut streams: Vec<StreamId>,
     head: SequenceNumber,
 ) -> Outcome {
-    let category = streams[0].category.clone();
     let all = ReadOptions::default();
     let mut before: Vec<String> = Vec::new();
     for _ in 0..2 {
@@ -171,7 +171,9 @@ async fn look_for_parts(
     }
     let mut wide = Vec::new();
     if store.capabilities.order >= Order::Category {
-        wide.push((Source::from(category), all));
+        let mut categories: Vec<_> = streams.iter().map(|it| it.category.clone()).collect();
+        categories.dedup();
+        wide.extend(categories.into_iter().map(|category| (Source::from(category), all)));
     }
     if store.capabilities.order >= Order::Log {
         wide.push((Source::Log, all.after(head)));
@@ -183,7 +185,12 @@ async fn look_for_parts(
         for options in [options, options.backward()] {
             let mut found = store.read(source.clone(), options).await?;
             found.retain(|event| streams.contains(&event.stream));
-            whole(&found, &format!("a read of {source} during an append"), |count, _| count)?;
+            let covered = streams.iter().filter(|stream| source.contains(stream)).count();
+            let share = |count, parts| count / parts * covered;
+            whole(&found, &format!("a read of {source} during an append"), share)?;
+        }
+        if !streams.iter().all(|stream| source.contains(stream)) {
+            continue;
         }
         // The last event that is visible is the last of its call.
         let latest = store.latest(source.clone()).await?;

@@ -160,8 +160,12 @@ async fn at_once(cx: Context) -> Outcome {
     let handles = [ledger.store.clone(), cx.open().await?, cx.open().await?];
     for (nth, _) in cx.cases(4).enumerate() {
         let calls = handles.iter().enumerate().map(|(own, handle)| {
-            let stream = handle.stream(&format!("at-once-{own}"), "a");
-            let call = vec![always(&stream, light(BATCH.min(room)))];
+            let [stream, other] =
+                ["", "x"].map(|part| handle.stream(&format!("at-once-{own}{part}"), "a"));
+            let mut call = vec![always(&stream, light(BATCH.min(room)))];
+            if handle.capabilities.multi_stream_append && room > BATCH && nth % 2 == 0 {
+                call.push(always(&other, light(BATCH.min(room - BATCH))));
+            }
             let handle = handle.clone();
             async move { (patient(&handle, &call).await, call) }
         });

@@ -62,8 +62,12 @@ async fn read_your_writes(cx: Context) -> Outcome {
         let count = [1, 3, 2][turn % 3].min(most(&store));
         let write = some(&store, stream, count, turn, &mut random);
         let stored = world.ledger.append(vec![write]).await?;
-        // The first look is at the stream, without anything between the two calls.
+        // The first look follows the append, without anything between the two calls.
+        let category = store.capabilities.order >= Order::Category;
         let seen = match turn % 3 {
+            _ if category && turn % 4 == 1 => {
+                store.read(stream.category.clone(), ReadOptions::default()).await?
+            }
             0 => store.stream_events(stream).await?,
             1 => store.read(stream.clone(), ReadOptions::default().after(before)).await?,
             _ => store.read(stream.clone(), ReadOptions::last(count as u64)).await?,
@@ -71,7 +75,7 @@ async fn read_your_writes(cx: Context) -> Outcome {
         let missing = stored.iter().find(|event| !has(&seen, event));
         if let Some(missing) = missing {
             return Err(Failure::new(format!(
-                "a read of {stream} right after its append does not show {missing}"
+                "a read of {stream}, or its category, right after its append does not show {missing}"
             )));
         }
         world.refresh().await?;

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use annals::{
     Append, Capabilities, Clock, Direction, Error, EventId, EventPages, Facts, Order, Position,
     Query, ReadOptions, Result, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId,
-    SystemClock, Unmet,
+    SystemClock, Unmet, WriteCondition,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
+use super::concurrency::StreamLocks;
 use crate::harness::Gate;
 
 pub(super) const NAME: &str = "specimen";
@@ -53,6 +54,12 @@ pub(super) struct Log {
     pub(super) ids: HashSet<EventId>,
     /// The last sequence number that was given.
     pub(super) last: u64,
+    /// Events that an index does not show, for specimens that have one: until so many calls were made.
+    pub(super) hidden: HashMap<EventId, u64>,
+    /// For specimens that count calls.
+    pub(super) calls: Arc<AtomicU64>,
+    /// For specimens that lock parts of the log.
+    pub(super) partitions: Arc<StreamLocks>,
 }
 
 impl Log {
@@ -340,6 +347,26 @@ pub(super) async fn dawdle() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
+}
+
+/// What a read gives when it does not see some events.
+pub(super) fn select_without(
+    log: &Log,
+    query: &Query,
+    options: &ReadOptions,
+    unseen: impl Fn(&StoredEvent) -> bool,
+) -> Result<Vec<StoredEvent>> {
+    let plain = super::numbers::Plain;
+    let mut found = plain.select(log, query, &but(options, |it| it.limit = None))?;
+    found.retain(|event| !unseen(event));
+    found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// The same writes without the conditions that were judged before.
+pub(super) fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
+    let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
+    writes.iter().map(|write| if judged(write) { without(write) } else { write.clone() }).collect()
 }
 
 /// Stores `writes` under the lock of the log alone, with these sequence numbers.

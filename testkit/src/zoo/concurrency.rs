@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals::{Append, Facts, Position, Query, ReadOptions, Result, StoredEvent};
 
-use super::bent::{Log, Shared, but, commit_at, dawdle};
+use super::bent::{Log, Shared, commit_at, dawdle, select_without};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -168,10 +168,7 @@ bent_specimens! {
 
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let seen = self.seen.load(Ordering::SeqCst).max(u64::from(log.last == 0));
-            let mut found = Plain.select(log, query, &but(options, |it| it.limit = None))?;
-            found.retain(|event| event.sequence_number.value() <= seen);
-            found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
-            Ok(found)
+            select_without(log, query, options, |event| event.sequence_number.value() > seen)
         }
     }
 

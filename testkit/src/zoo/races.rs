@@ -5,15 +5,9 @@ use std::sync::atomic::Ordering;
 
 use annals::{Append, Error, Result, StoredEvent, WriteCondition};
 
-use super::bent::{Bend, Log, NAME, Shared, dawdle, retold};
+use super::bent::{Bend, Log, NAME, Shared, dawdle, retold, unconditional};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
-
-/// The same writes without the conditions that were judged before.
-fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
-    let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
-    writes.iter().map(|write| if judged(write) { without(write) } else { write.clone() }).collect()
-}
 
 /// An append whose refusal becomes another error if others appended meanwhile.
 async fn losers_get(
@@ -96,6 +90,21 @@ bent_specimens! {
             }
             dawdle().await;
             Plain.append(shared, unconditional(&writes, guards)).await
+        }
+    }
+
+    /// What guards ask of queries is looked up before the lock is taken; the rest is judged under it.
+    GuardQueriesBeforeLock caught by ["cond.guard_race"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let asks = |write: &Append| write.events.is_empty() && !write.condition.queries().is_empty();
+            {
+                let log = shared.log();
+                Plain.duplicates(&log, &writes)?;
+                writes.iter().filter(|write| asks(write)).try_for_each(|write| self.judge(&log, write))?;
+            }
+            dawdle().await;
+            Plain.append(shared, unconditional(&writes, asks)).await
         }
     }
 
