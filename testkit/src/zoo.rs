@@ -33,6 +33,7 @@ macro_rules! bent_specimens {
 }
 
 mod bent;
+mod caches;
 mod capabilities;
 mod concurrency;
 mod conditions;
@@ -107,6 +108,7 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         concurrency::SPECIMENS,
         faults::SPECIMENS,
         partitions::SPECIMENS,
+        caches::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()

@@ -9,11 +9,11 @@ use crate::context::{Context, event, events};
 pub(super) const CHECKS: &[Check] = &[
     check!(
         "append.batch_sizes",
-        [A1 A2 A3],
+        [A1 A2 A3 A7],
         Required,
         [],
         batch_sizes,
-        "batches around every usual limit of a database are stored whole"
+        "batches around every usual limit of a database are stored whole, and their ids remembered"
     ),
     check!("append.guard", [A7 A4], Required, [], guard, "a write without events is judged and stores nothing"),
     check!(
@@ -83,7 +83,19 @@ async fn batch_sizes(cx: Context) -> Outcome {
         }
     }
     ledger.verify("after batches of many sizes").await?;
-    ledger.verify_no_hole("after batches of many sizes").await
+    ledger.verify_no_hole("after batches of many sizes").await?;
+    // However many events came since, an id is known.
+    let second = Ledger::of(cx.open().await?);
+    let all = ledger.sorted(|_| true);
+    for nth in [0, all.len() / 2, all.len() - 1] {
+        let (known, id) = (all[nth].event.clone(), all[nth].event.id);
+        let why = format!("event {nth} of {} comes again", all.len());
+        for stream in ["o-0", "again"].map(|name| ledger.store.stream("orders", name)) {
+            ledger.duplicate(vec![always(&stream, vec![known.clone()])], &[id], &why).await?;
+            second.duplicate(vec![always(&stream, vec![known.clone()])], &[id], &why).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Conditions on `stream`, which has `count` events, and whether each holds.

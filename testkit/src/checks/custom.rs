@@ -1,14 +1,17 @@
 //! Conditions of the caller's own.
 
-use std::panic::resume_unwind;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use annals::{Append, Predicate, StoredEvent, StreamId, WriteCondition};
+use futures_util::future::join;
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
 use crate::checks::judged::{Form, Judged};
-use crate::checks::ledger::{Ledger, always, light, most};
+use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::checks::refusal::unmet;
 use crate::context::{Context, events, within};
 
@@ -29,7 +32,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [CUSTOM],
         panics,
-        "a predicate that panics stores nothing and leaves the store usable"
+        "a predicate that panics stores nothing, and harms no append beside it or after it"
     ),
 ];
 
@@ -213,13 +216,28 @@ async fn panics(cx: Context) -> Outcome {
             if ledger.store.capabilities.multi_stream_append && round % 3 == 2 {
                 call.insert(0, always(&ledger.store.stream("users", "u"), Vec::new()));
             }
-            let adapter = Arc::clone(&ledger.store.adapter);
-            let appended = tokio::spawn(async move { adapter.append(call).await });
+            let store = ledger.store.clone();
+            let beside = vec![always(&store.stream("users", "beside"), light(1))];
+            let own = beside.clone();
+            // In one task, so that they take turns.
+            let both = tokio::spawn(async move {
+                let mut work = store.adapter.append(call);
+                let panics = poll_fn(|cx| {
+                    let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+                    polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+                });
+                join(panics, patient(&store, &own)).await
+            });
             let what = "an append whose predicate panics";
+            let both = within(limit, what, both).await?;
+            let (panicked, neighbour) = both.map_err(|error| Failure::new(error.to_string()))?;
             // The panic may come through or be told as an error.
-            if let Ok(Ok(stored)) = within(limit, what, appended).await? {
+            if let Some(Ok(stored)) = panicked {
                 return Err(Failure::new(format!("{what} was done: {} events", stored.len())));
             }
+            let stored = neighbour
+                .map_err(|error| Failure::from(error).in_context(format!("beside {what}")))?;
+            ledger.record(&beside, &stored)?;
         }
         let append = ledger.one(&a, events(1), ledger.as_it_is(&a));
         within(limit, "an append after a predicate panicked", append).await??;

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::check::{Check, Failure, Outcome, check};
-use crate::checks::drops::{Drops, LIMIT, POLLS, drop_after, poll_times, sweep};
+use crate::checks::drops::{Drops, LIMIT, POLLS, drop_after, poll_times, sweep, tagged};
 use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::context::{Context, Subject, within};
 use crate::harness::{Hook, Variant};
@@ -79,9 +79,10 @@ async fn drop_append(cx: Context) -> Outcome {
 /// Drops appends of so many events to each stream after every number of polls, with so many others at work.
 async fn drop_swept(drops: &mut Drops, counts: &[usize], beside: usize) -> Outcome {
     let name = format!("{counts:?} beside {beside}");
-    let streams = ["a", "b"].map(|to| drops.store.stream(to, &name));
+    let store = drops.store.clone();
+    let streams = ["a", "b"].map(|to| store.stream(to, &name));
     let writes = || -> Vec<Append> {
-        streams.iter().zip(counts).map(|(to, count)| always(to, light(*count))).collect()
+        streams.iter().zip(counts).map(|(to, count)| always(to, tagged(&store, *count))).collect()
     };
     let mut turn = 0;
     for polls in sweep() {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{self, Poll, Wake, Waker};
 use std::time::Duration;
 
-use annals::{Append, Error, EventId, Result, StoredEvent};
+use annals::{Append, Error, EventId, NewEvent, QueryItem, ReadOptions, Result, StoredEvent, Tags};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::check::{Failure, Outcome, chain, ensure};
-use crate::checks::ledger::{Ledger, describe, patient};
+use crate::checks::ledger::{Ledger, describe, light, patient, summary};
 use crate::context::{Context, Subject, within};
 
 /// How long an append may take after others were dropped: far more than any takes.
@@ -22,6 +22,15 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The most polls of a sweep.
 pub(super) const POLLS: usize = 100;
+
+/// What is asked for by tag after drops.
+const TAG: &str = "dropped";
+
+/// Cheap events with a tag where there are tags: an index of them is written whole as well, or not at all.
+pub(super) fn tagged(store: &Subject, count: usize) -> Vec<NewEvent> {
+    let tags = if store.capabilities.tags { store.tags(&[TAG]) } else { Tags::default() };
+    light(count).into_iter().map(|event| event.with_tags(tags.clone())).collect()
+}
 
 /// Tells that a future wants to be polled.
 struct Woken(Notify);
@@ -114,7 +123,10 @@ impl Drops {
     ) -> Outcome {
         let fate = match outcome {
             None | Some(Err(Error::OutcomeUnknown(_))) => Fate::Open,
-            Some(Ok(_)) => Fate::Stored,
+            Some(Ok(stored)) => {
+                own_answer(&writes, stored).map_err(|failure| failure.in_context(&how))?;
+                Fate::Stored
+            }
             Some(Err(error)) if error.is_retryable() => Fate::Absent,
             Some(Err(error)) => {
                 let what = describe(&writes);
@@ -153,7 +165,10 @@ impl Drops {
     ) -> Outcome {
         let what = format!("the next append after one {after}");
         let outcome = within(LIMIT, &what, certain(store, &writes)).await?;
-        outcome.map_err(|error| Failure::from(error).in_context(&what))?;
+        let stored = outcome.map_err(|error| Failure::from(error).in_context(&what))?;
+        if let Some(stored) = stored {
+            own_answer(&writes, &stored).map_err(|failure| failure.in_context(&what))?;
+        }
         self.begun.push(Begun {
             writes,
             how: format!("next after one {after}"),
@@ -168,7 +183,8 @@ impl Drops {
         let Some(last) = self.begun.last_mut() else { return Ok(()) };
         let what = format!("the repeat of an append {}", last.how);
         match within(LIMIT, &what, patient(&store, &last.writes)).await? {
-            Ok(_) => {
+            Ok(stored) => {
+                own_answer(&last.writes, &stored).map_err(|failure| failure.in_context(&what))?;
                 ensure!(last.fate != Fate::Stored, "{what} stored its events a second time");
             }
             Err(Error::DuplicateEvent(_)) => {
@@ -235,6 +251,16 @@ impl Drops {
                 ledger.record(writes, events).map_err(|failure| failure.in_context(what))?;
             }
         }
+        if self.store.capabilities.tags {
+            let tags = self.store.tags(&[TAG]);
+            for stream in &streams {
+                let tagged = QueryItem::new(stream.clone()).with_tags(tags.clone());
+                let found = self.store.read(tagged, ReadOptions::default()).await?;
+                let all = ledger.stream(stream).iter();
+                let all: Vec<_> = all.filter(|event| event.event.tags == tags).cloned().collect();
+                self.store.same(&found, &all, &format!("the events of {stream} by their tag"))?;
+            }
+        }
         let streams: Vec<_> = streams.iter().collect();
         ledger.verify_with(&streams, "after dropped appends").await?;
         ledger.verify_no_hole("after dropped appends").await
@@ -243,13 +269,22 @@ impl Drops {
 
 /// Repeats an append for as long as it is unknown what came of it, or the store too busy: with the same ids that
 /// is safe. What the store kept for a caller who is gone may fail once.
-async fn certain(store: &Subject, writes: &[Append]) -> Result<()> {
+async fn certain(store: &Subject, writes: &[Append]) -> Result<Option<Vec<StoredEvent>>> {
     let mut unknown = 0;
     loop {
         match patient(store, writes).await {
             Err(Error::OutcomeUnknown(_)) if unknown < 5 => unknown += 1,
-            Err(Error::DuplicateEvent(_)) if unknown > 0 => return Ok(()),
-            other => return other.map(drop),
+            Err(Error::DuplicateEvent(_)) if unknown > 0 => return Ok(None),
+            other => return other.map(Some),
         }
     }
+}
+
+/// What an append is told is about its own events: not the answer to one that was dropped.
+fn own_answer(writes: &[Append], stored: &[StoredEvent]) -> Outcome {
+    let sent = writes.iter().flat_map(|write| &write.events).map(|event| event.id);
+    let told = stored.iter().map(|event| event.event.id);
+    let what = describe(writes);
+    ensure!(sent.eq(told), "{what} was told of other events than its own: {}", summary(stored));
+    Ok(())
 }

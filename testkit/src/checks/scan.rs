@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use annals::{
-    Direction, EventPages, Order, Query, ReadOptions, Source, StoredEvent, StreamId, WriteCondition,
+    Direction, EventPages, Order, Query, QueryItem, ReadOptions, Source, StoredEvent, StreamId,
+    WriteCondition,
 };
 use futures_util::StreamExt;
 use futures_util::stream::Fuse;
@@ -82,7 +83,7 @@ impl Scan {
         Self { query, options, pages, due: None, found: Vec::new() }
     }
 
-    /// Scans of every source from both ends, and of some of their events.
+    /// Scans of every source from both ends, of some of their events, and of two streams of which one is short.
     pub(super) fn all(store: &Subject) -> Vec<Self> {
         let all = ReadOptions::default();
         let mut scans = Vec::new();
@@ -91,6 +92,11 @@ impl Scan {
                 scans.push(Self::new(store, source.clone(), options));
                 scans.push(Self::new(store, named(&source, &["even", "rare"]), options));
             }
+        }
+        if store.capabilities.order >= Order::Category {
+            let [long, short, _] = streams(store);
+            let either = Query::any_of([long, short].map(QueryItem::new));
+            scans.push(Self::new(store, either, all));
         }
         scans
     }

@@ -103,7 +103,9 @@ async fn look(
             continue;
         }
         let all = world.widest(&query);
-        for options in [all, all.backward(), ReadOptions::last(1), all.after(before).limit(1)] {
+        let beyond = all.until(SequenceNumber::MAX);
+        let next = all.after(before).limit(1);
+        for options in [all, beyond, all.backward(), ReadOptions::last(1), next] {
             world.compare_by(by, &query, options).await?;
         }
         world.compare_by(by, &query, all.until(first)).await?;
