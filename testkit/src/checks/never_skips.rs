@@ -51,6 +51,14 @@ pub(super) const CHECKS: &[Check] = &[
         "readers that follow names, tags or several items get every match once, in order"
     ),
     check!(
+        "r2.items",
+        [R2 R1],
+        Stochastic,
+        [],
+        items,
+        "readers that follow many items at once get every match once, in order, whatever is appended beside them"
+    ),
+    check!(
         "r2.two_handles",
         [R2 R1],
         Stochastic,
@@ -85,20 +93,20 @@ enum Style {
 
 const STYLES: [Style; 4] = [Style::Whole, Style::Latest, Style::FirstPage, Style::Steps(40)];
 
-/// Writers that are at work on `streams`, by their handles in turn.
+/// Writers that are at work, by handles and lists of streams in turn.
 struct Writers {
     tasks: JoinSet<Outcome<Vec<StoredEvent>>>,
     done: Arc<AtomicBool>,
 }
 
 impl Writers {
-    fn start(handles: &[Subject], streams: &[StreamId], least: usize, seed: u64) -> Self {
+    fn start(handles: &[Subject], streams: &[Vec<StreamId>], least: usize, seed: u64) -> Self {
         let mut tasks = JoinSet::new();
         for writer in 0..WRITERS {
             let nth = usize::try_from(writer).unwrap_or_default();
             let store = handles[nth % handles.len()].clone();
             let random = StdRng::seed_from_u64(seed.wrapping_add(writer));
-            let work = write(store, streams.to_vec(), nth, least, random);
+            let work = write(store, streams[nth % streams.len()].clone(), nth, least, random);
             spawn(&mut tasks, work, least == 0);
         }
         Self { tasks, done: Arc::default() }
@@ -236,7 +244,7 @@ async fn follow_all(
     cx: &Context,
     handles: &[Subject],
     queries: &[Query],
-    streams: &[StreamId],
+    streams: &[Vec<StreamId>],
 ) -> Outcome {
     let mut start = handles[0].start;
     for least in [BATCHES, 0] {
@@ -251,7 +259,7 @@ async fn follow_from(
     cx: &Context,
     handles: &[Subject],
     queries: &[Query],
-    streams: &[StreamId],
+    streams: &[Vec<StreamId>],
     start: SequenceNumber,
     least: usize,
 ) -> Outcome<SequenceNumber> {
@@ -328,7 +336,7 @@ async fn log(cx: Context) -> Outcome {
     let store = cx.open().await?;
     let names = [("a", "1"), ("b", "1"), ("c", "1"), ("a", "2")];
     let streams = names.map(|(category, name)| store.stream(category, name));
-    follow_all(&cx, &[store], &[Source::Log.into()], &streams).await
+    follow_all(&cx, &[store], &[Source::Log.into()], &[streams.to_vec()]).await
 }
 
 async fn category(cx: Context) -> Outcome {
@@ -337,53 +345,80 @@ async fn category(cx: Context) -> Outcome {
     let names = [("a", "1"), ("b", "1"), ("a", "2"), ("b", "2")];
     let streams = names.map(|(category, name)| store.stream(category, name));
     let queries = [0, 1].map(|nth: usize| Query::from(streams[nth].category.clone()));
-    follow_all(&cx, &[store], &queries, &streams).await
+    follow_all(&cx, &[store], &queries, &[streams.to_vec()]).await
 }
 
 async fn stream(cx: Context) -> Outcome {
     let store = cx.open().await?;
     let stream = store.stream("a", "1");
-    follow_all(&cx, &[store], &[stream.clone().into()], &[stream]).await
+    follow_all(&cx, &[store], &[stream.clone().into()], &[vec![stream]]).await
 }
 
-/// The streams that writers use, and the widest source that a reader may follow.
-fn widest(store: &Subject) -> (Vec<StreamId>, Source) {
-    let names = match store.capabilities.order {
-        Order::Log => vec![("a", "1"), ("b", "1"), ("a", "2")],
-        Order::Category => vec![("a", "1"), ("a", "2"), ("a", "3")],
-        Order::Stream => vec![("a", "1")],
-    };
-    let streams: Vec<_> =
-        names.into_iter().map(|(category, name)| store.stream(category, name)).collect();
-    let source = match store.capabilities.order {
-        Order::Log => Source::Log,
-        Order::Category => streams[0].category.clone().into(),
-        Order::Stream => streams[0].clone().into(),
-    };
-    (streams, source)
+/// What is read at once, and what is appended to beside it.
+struct Widest {
+    /// The widest source that a reader may follow.
+    source: Source,
+    /// Streams of it.
+    inside: Vec<StreamId>,
+    /// In the weaker orders streams that are none of it: their numbers run ahead of those of the source.
+    beside: Vec<StreamId>,
+}
+
+impl Widest {
+    fn of(store: &Subject) -> Self {
+        let names = [("a", "1"), ("a", "2"), ("b", "1")];
+        let inside = names.map(|(category, name)| store.stream(category, name));
+        let (count, source) = match store.capabilities.order {
+            Order::Log => (3, Source::Log),
+            Order::Category => (2, inside[0].category.clone().into()),
+            Order::Stream => (1, inside[0].clone().into()),
+        };
+        let mut inside = inside.to_vec();
+        let beside = inside.split_off(count);
+        Self { source, inside, beside }
+    }
 }
 
 async fn filtered(cx: Context) -> Outcome {
-    let store = cx.open().await?;
-    let (streams, source) = widest(&store);
-    let [first, last] =
-        [&streams[0], &streams[streams.len() - 1]].map(|it| Source::from(it.clone()));
+    let handles = [cx.open().await?, cx.open().await?];
+    let Widest { source, inside, beside } = Widest::of(&handles[0]);
+    let [first, last] = [&inside[0], &inside[inside.len() - 1]].map(|it| Source::from(it.clone()));
     let mut queries = vec![
         named(&source, &[NAMES[0]]).into(),
         named(&source, &NAMES[..3]).into(),
         Query::any_of([named(&first, &[]), named(&last, &[])]),
         Query::any_of([named(&source, &[NAMES[4]]), named(&first, &NAMES[..2])]),
     ];
-    if store.capabilities.tags {
-        let tagged = |tags| QueryItem::new(source.clone()).with_tags(store.tags(tags));
+    if handles[0].capabilities.tags {
+        let tagged = |tags| QueryItem::new(source.clone()).with_tags(handles[0].tags(tags));
         queries.push(tagged(&TAGS[..1]).into());
         queries.push(Query::any_of([tagged(&TAGS[..2]), named(&last, &[NAMES[1]])]));
     }
-    follow_all(&cx, &[store], &queries, &streams).await
+    follow_all(&cx, &handles, &queries, &[[inside, beside].concat()]).await
+}
+
+async fn items(cx: Context) -> Outcome {
+    let handles = [cx.open().await?, cx.open().await?];
+    let Widest { source, inside, beside } = Widest::of(&handles[0]);
+    // The more items, the longer a store may take to look for all of them.
+    let ends = [&inside[inside.len() - 1], &inside[0]].map(|it| Source::from(it.clone()));
+    let sources = [&ends[0], &source, &ends[1]];
+    let each = NAMES.iter().flat_map(|name| sources.map(|from| named(from, &[name])));
+    let query = Query::any_of(each);
+    // Appends of both handles to the same streams could share locks, and never overtake each other.
+    let streams = if beside.is_empty() { vec![inside] } else { vec![inside, beside] };
+    let mut start = handles[0].start;
+    // Few appends end between two looks of one read.
+    for least in [BATCHES, BATCHES, 0, 0] {
+        let queries = std::slice::from_ref(&query);
+        start = follow_from(&cx, &handles, queries, &streams, start, least).await?;
+    }
+    Ok(())
 }
 
 async fn two_handles(cx: Context) -> Outcome {
     let handles = [cx.open().await?, cx.open().await?, cx.open().await?];
-    let (streams, source) = widest(&handles[0]);
-    follow_all(&cx, &handles, &[source.into()], &streams).await
+    let Widest { source, inside, beside } = Widest::of(&handles[0]);
+    let all = [inside, beside].concat();
+    follow_all(&cx, &handles, &[source.into()], &[all]).await
 }

@@ -1,16 +1,18 @@
 //! Adapters with a partition for each category, each of which is right, and not all together.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use annals::{
-    Append, Capabilities, CategoryName, Order, Query, ReadOptions, Result, SequenceNumber, Source,
-    StoredEvent, StreamId,
+    Append, Capabilities, CategoryName, Direction, EventPages, Order, Query, ReadOptions, Result,
+    SequenceNumber, Source, StoredEvent, StreamId,
 };
+use futures_util::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 
-use super::bent::{Bend, Log, Shared, commit_at, dawdle, select_without, unconditional};
+use super::bent::{Bend, Log, Shared, but, commit_at, dawdle, select_without, unconditional};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
 
@@ -185,6 +187,52 @@ bent_specimens! {
             let last = shared.log().last;
             tokio::task::yield_now().await;
             commit_at(shared, &writes, last + 1..)
+        }
+    }
+
+    /// The items of a query are looked for one after the other, up to the last number of the log: in another
+    /// category, that may be beyond numbers that are not stored yet.
+    ItemsAtManyMoments caught by ["r2.items"] {
+        fn capabilities(&self) -> Capabilities {
+            partitioned()
+        }
+
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _held = lock(&locks(shared), &written(&writes)).await;
+            let first = draw(shared, count(&writes));
+            for _ in 0..first % 4 {
+                dawdle().await;
+            }
+            commit_at(shared, &writes, first..)
+        }
+
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            if query.items().len() < 2 {
+                return Plain::read(&Arc::new(Plain), shared, size, query, options);
+            }
+            let shared = Arc::clone(shared);
+            let page = async move {
+                let last = SequenceNumber::new(shared.log().last);
+                let bounded = but(&options, |it| {
+                    it.until = Some(it.until.map_or(last, |until| until.min(last)));
+                    it.limit = None;
+                });
+                let mut found = Vec::new();
+                for item in query.items() {
+                    found.extend(Plain.select(&shared.log(), &item.clone().into(), &bounded)?);
+                    tokio::task::yield_now().await;
+                }
+                found.sort_by_key(|event| event.sequence_number);
+                found.dedup_by_key(|event| event.sequence_number);
+                if options.direction == Direction::Backward {
+                    found.reverse();
+                }
+                found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+                Ok(found)
+            };
+            let is_empty = |page: &Result<Vec<StoredEvent>>| page.as_ref().is_ok_and(Vec::is_empty);
+            stream::once(page).filter(move |page| std::future::ready(!is_empty(page))).boxed()
         }
     }
 
