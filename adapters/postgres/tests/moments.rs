@@ -29,9 +29,13 @@ async fn beside(url: &str, schema: &str) -> Client {
 async fn waiting(admin: &Client, schema: &str, count: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 \
                AND wait_event_type = 'Lock'";
-    while admin.query_one(sql, &[&schema]).await.unwrap().get::<_, i64>(0) != count {
+    for _ in 0..6_000 {
+        if admin.query_one(sql, &[&schema]).await.unwrap().get::<_, i64>(0) == count {
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    panic!("{count} connections of {schema} must wait for a lock");
 }
 
 fn made(name: &str, tags: &[&str]) -> NewEvent {
