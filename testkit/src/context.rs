@@ -290,6 +290,11 @@ pub(crate) fn most(store: &Subject) -> usize {
     most.map_or(usize::MAX, |most| usize::try_from(most.get()).unwrap_or(usize::MAX))
 }
 
+/// How many events `writes` have together.
+pub(crate) fn count(writes: &[Append]) -> usize {
+    writes.iter().map(|write| write.events.len()).sum()
+}
+
 /// So many plain events.
 pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     (0..count).map(|_| event("happened")).collect()

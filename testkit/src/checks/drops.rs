@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::check::{Failure, Outcome, chain, ensure};
 use crate::checks::ledger::{Ledger, describe, light, patient, summary};
-use crate::context::{Context, Subject, within};
+use crate::context::{Context, Subject, count, within};
 
 /// How long an append may take after others were dropped: far more than any takes.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
@@ -228,7 +228,7 @@ impl Drops {
             stored.entry(*nth).or_default().push(event);
         }
         for (nth, Begun { writes, how, fate }) in self.begun.iter().enumerate() {
-            let all: usize = writes.iter().map(|write| write.events.len()).sum();
+            let all = count(writes);
             let there = stored.get(&nth).map_or(0, Vec::len);
             let right = match fate {
                 Fate::Stored => there == all,

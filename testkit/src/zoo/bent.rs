@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use super::concurrency::StreamLocks;
+use crate::context::count;
 use crate::harness::Gate;
 
 pub(super) const NAME: &str = "specimen";
@@ -155,7 +156,7 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
         for write in writes {
             self.judge(log, write)?;
         }
-        let count: usize = writes.iter().map(|write| write.events.len()).sum();
+        let count = count(writes);
         if count as u64 > SequenceNumber::MAX.value().saturating_sub(log.last) {
             return Err(Error::invalid("the log has no sequence numbers left"));
         }
@@ -223,14 +224,13 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
 
     /// What a read gives.
     fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-        let limit = usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let events = log.candidates(query);
         let directed: Box<dyn Iterator<Item = &StoredEvent>> = match options.direction {
             Direction::Forward => Box::new(events),
             Direction::Backward => Box::new(events.rev()),
         };
         let wanted = directed.filter(|event| within(event, options) && query.matches(event));
-        Ok(wanted.take(limit).cloned().collect())
+        Ok(wanted.take(limit(options)).cloned().collect())
     }
 
     /// The whole of a read.
@@ -273,6 +273,11 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
 pub(super) fn within(event: &StoredEvent, options: &ReadOptions) -> bool {
     event.sequence_number > options.after
         && options.until.is_none_or(|until| event.sequence_number <= until)
+}
+
+/// How many events the read gives at most.
+pub(super) fn limit(options: &ReadOptions) -> usize {
+    usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
 }
 
 /// The same options after a change.
@@ -359,7 +364,7 @@ pub(super) fn select_without(
     let plain = super::numbers::Plain;
     let mut found = plain.select(log, query, &but(options, |it| it.limit = None))?;
     found.retain(|event| !unseen(event));
-    found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+    found.truncate(limit(options));
     Ok(found)
 }
 

@@ -8,6 +8,7 @@ use annals::{Append, Facts, Position, Query, ReadOptions, Result, StoredEvent};
 
 use super::bent::{Log, Shared, commit_at, dawdle, select_without};
 use super::numbers::Plain;
+use crate::context::count;
 
 bent_specimens! {
     /// Conditions are judged and positions counted before the lock is taken.
@@ -87,8 +88,7 @@ bent_specimens! {
     NumbersBeforeLock caught by ["r2.gated", "r2.log", "r2.category", "r2.stream", "r2.filtered", "r2.two_handles"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             self.check_append(&writes)?;
-            let count: usize = writes.iter().map(|write| write.events.len()).sum();
-            let first = shared.counter.fetch_add(count as u64, Ordering::SeqCst) + 1;
+            let first = shared.counter.fetch_add(count(&writes) as u64, Ordering::SeqCst) + 1;
             if first.is_multiple_of(3) {
                 dawdle().await;
             }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use annals::{
-    Append, Capabilities, Clock, Error, Order, Position, Result, SequenceNumber, StoredEvent,
-    StreamId, SystemClock,
+    Append, Clock, Error, Position, Result, SequenceNumber, StoredEvent, StreamId, SystemClock,
 };
 
-use super::bent::{Bend, Log, Shared, commit_at};
+use super::bent::{Bend, Log, Shared};
+use crate::context::count;
 
 bent_specimens! {
     /// Positions begin at 1.
@@ -138,30 +138,6 @@ bent_specimens! {
         }
     }
 
-    /// Categories share one count but no lock, and a caller is told the first number of its batch and those that follow.
-    NumbersToldUndrawn caught by ["seq.at_once"] {
-        fn capabilities(&self) -> Capabilities {
-            Plain.capabilities().with_order(Order::Category).with_contiguous_sequence(false)
-        }
-
-        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let mut numbers = Vec::new();
-            for _ in writes.iter().flat_map(|write| &write.events) {
-                numbers.push(shared.counter.fetch_add(1, Ordering::SeqCst) + 1);
-                if numbers.len().is_multiple_of(100) {
-                    tokio::task::yield_now().await;
-                }
-            }
-            let first = numbers.first().copied().unwrap_or_default();
-            let mut stored = commit_at(shared, &writes, numbers)?;
-            for (event, told) in stored.iter_mut().zip(first..) {
-                event.sequence_number = SequenceNumber::new(told);
-            }
-            Ok(stored)
-        }
-    }
-
     /// A refused append uses a number, though contiguity is declared.
     NumberBurnedByRefusal caught by ["seq.refusal_burns_none"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
@@ -207,8 +183,7 @@ bent_specimens! {
     /// A log without numbers left does not look whether an append is a retry.
     RetryNeedsNumbers caught by ["seq.large_numbers"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
-            let count: usize = writes.iter().map(|write| write.events.len()).sum();
-            if count as u64 > SequenceNumber::MAX.value().saturating_sub(log.last) {
+            if count(writes) as u64 > SequenceNumber::MAX.value().saturating_sub(log.last) {
                 return Err(Error::invalid("the log has no sequence numbers left"));
             }
             Plain.prepare(log, writes)

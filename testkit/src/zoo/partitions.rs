@@ -12,9 +12,13 @@ use annals::{
 use futures_util::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 
-use super::bent::{Bend, Log, Shared, but, commit_at, dawdle, select_without, unconditional};
+use super::bent::{
+    Bend, Log, Shared, but, commit_at, dawdle, limit, select_without, unconditional,
+};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
+use super::races::ids_looked_up_before;
+use crate::context::count;
 
 fn partitioned() -> Capabilities {
     Plain.capabilities().with_order(Order::Category).with_contiguous_sequence(false)
@@ -47,8 +51,14 @@ fn draw(shared: &Shared, count: usize) -> u64 {
     shared.counter.fetch_add(count as u64, Ordering::SeqCst) + 1
 }
 
-fn count(writes: &[Append]) -> usize {
-    writes.iter().map(|write| write.events.len()).sum()
+/// Stores `writes` with these numbers, and tells the caller the first and those that follow it.
+fn tell_undrawn(shared: &Shared, writes: &[Append], numbers: Vec<u64>) -> Result<Vec<StoredEvent>> {
+    let first = numbers.first().copied().unwrap_or_default();
+    let mut stored = commit_at(shared, writes, numbers)?;
+    for (event, told) in stored.iter_mut().zip(first..) {
+        event.sequence_number = SequenceNumber::new(told);
+    }
+    Ok(stored)
 }
 
 /// Locks that all handles to a store share.
@@ -70,15 +80,7 @@ bent_specimens! {
             categories.sort();
             categories.dedup();
             let _held = lock(&all, &categories).await;
-            {
-                let log = shared.log();
-                Plain.duplicates(&log, &writes)?;
-            }
-            dawdle().await;
-            let mut log = shared.log();
-            let prepared = self.prepare(&mut log, &writes)?;
-            log.push_all(&prepared);
-            Ok(prepared)
+            ids_looked_up_before(self, shared, &writes).await
         }
 
         fn duplicates(&self, _: &Log, _: &[Append]) -> Result<()> {
@@ -151,6 +153,26 @@ bent_specimens! {
         }
     }
 
+    /// Numbers are drawn one by one, and the caller is told those that follow the first.
+    NumbersToldUndrawn caught by ["seq.at_once"] {
+        fn capabilities(&self) -> Capabilities {
+            partitioned()
+        }
+
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let _held = lock(&locks(shared), &written(&writes)).await;
+            let mut numbers = Vec::new();
+            for _ in 0..count(&writes) {
+                numbers.push(draw(shared, 1));
+                if numbers.len().is_multiple_of(100) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            tell_undrawn(shared, &writes, numbers)
+        }
+    }
+
     /// Each write of a call draws its numbers, and the caller is told those that follow the first.
     NumbersToldAcrossWrites caught by ["seq.at_once"] {
         fn capabilities(&self) -> Capabilities {
@@ -166,12 +188,7 @@ bent_specimens! {
                 numbers.extend((first..).take(write.events.len()));
                 tokio::task::yield_now().await;
             }
-            let first = numbers.first().copied().unwrap_or_default();
-            let mut stored = commit_at(shared, &writes, numbers)?;
-            for (event, told) in stored.iter_mut().zip(first..) {
-                event.sequence_number = SequenceNumber::new(told);
-            }
-            Ok(stored)
+            tell_undrawn(shared, &writes, numbers)
         }
     }
 
@@ -228,7 +245,7 @@ bent_specimens! {
                 if options.direction == Direction::Backward {
                     found.reverse();
                 }
-                found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
+                found.truncate(limit(&options));
                 Ok(found)
             };
             let is_empty = |page: &Result<Vec<StoredEvent>>| page.as_ref().is_ok_and(Vec::is_empty);

@@ -25,6 +25,41 @@ async fn losers_get(
     })
 }
 
+/// An append of which these writes are judged before the lock is taken, and the rest under it.
+async fn judged_before(
+    shared: &Arc<Shared>,
+    writes: &[Append],
+    early: impl Fn(&Append) -> bool,
+) -> Result<Vec<StoredEvent>> {
+    Plain.check_append(writes)?;
+    {
+        let log = shared.log();
+        Plain.duplicates(&log, writes)?;
+        let mut judged = writes.iter().filter(|write| early(write));
+        judged.try_for_each(|write| Plain.judge(&log, write))?;
+    }
+    dawdle().await;
+    Plain.append(shared, unconditional(writes, early)).await
+}
+
+/// An append whose ids are looked up before the lock is taken, by an adapter that does not look under it.
+pub(super) async fn ids_looked_up_before(
+    bend: &impl Bend,
+    shared: &Arc<Shared>,
+    writes: &[Append],
+) -> Result<Vec<StoredEvent>> {
+    {
+        let log = shared.log();
+        Plain.duplicates(&log, writes)?;
+    }
+    dawdle().await;
+    let _alone = shared.writer.lock().await;
+    let mut log = shared.log();
+    let prepared = bend.prepare(&mut log, writes)?;
+    log.push_all(&prepared);
+    Ok(prepared)
+}
+
 bent_specimens! {
     /// Conditions are judged under the lock, which is let go for a moment before the events are stored.
     LockTakenTwice caught by ["cond.one_winner"] {
@@ -69,42 +104,22 @@ bent_specimens! {
     /// What queries find is looked up before the lock is taken; the rest is judged under it.
     QueriesBeforeLock caught by ["cond.no_match_race"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            let asks = |write: &Append| !write.condition.queries().is_empty();
-            {
-                let log = shared.log();
-                writes.iter().filter(|write| asks(write)).try_for_each(|write| self.judge(&log, write))?;
-            }
-            dawdle().await;
-            Plain.append(shared, unconditional(&writes, asks)).await
+            judged_before(shared, &writes, |write| !write.condition.queries().is_empty()).await
         }
     }
 
     /// Guards are judged before the lock is taken; what is written is judged under it.
     GuardsBeforeLock caught by ["cond.guard_race"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
-            let guards = |write: &Append| write.events.is_empty();
-            {
-                let log = shared.log();
-                writes.iter().filter(|write| guards(write)).try_for_each(|write| self.judge(&log, write))?;
-            }
-            dawdle().await;
-            Plain.append(shared, unconditional(&writes, guards)).await
+            judged_before(shared, &writes, |write| write.events.is_empty()).await
         }
     }
 
     /// What guards ask of queries is looked up before the lock is taken; the rest is judged under it.
     GuardQueriesBeforeLock caught by ["cond.guard_race"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            self.check_append(&writes)?;
             let asks = |write: &Append| write.events.is_empty() && !write.condition.queries().is_empty();
-            {
-                let log = shared.log();
-                Plain.duplicates(&log, &writes)?;
-                writes.iter().filter(|write| asks(write)).try_for_each(|write| self.judge(&log, write))?;
-            }
-            dawdle().await;
-            Plain.append(shared, unconditional(&writes, asks)).await
+            judged_before(shared, &writes, asks).await
         }
     }
 
@@ -131,16 +146,7 @@ bent_specimens! {
     IdsBeforeLock caught by ["idem.duplicate_race"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             self.check_append(&writes)?;
-            {
-                let log = shared.log();
-                Plain.duplicates(&log, &writes)?;
-            }
-            dawdle().await;
-            let _alone = shared.writer.lock().await;
-            let mut log = shared.log();
-            let prepared = self.prepare(&mut log, &writes)?;
-            log.push_all(&prepared);
-            Ok(prepared)
+            ids_looked_up_before(self, shared, &writes).await
         }
 
         fn duplicates(&self, _: &Log, _: &[Append]) -> Result<()> {

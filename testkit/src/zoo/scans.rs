@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 
 use super::bent::{self, Bend, Log, NAME, Shared, but, commit_at, dawdle};
 use super::numbers::Plain;
+use crate::context::count;
 
 /// What a read takes, of something that there is little of, from its first poll to its end.
 #[derive(Debug)]
@@ -90,8 +91,7 @@ fn last(log: &Log, query: &Query) -> SequenceNumber {
 
 /// The first of the numbers that an append takes of the sequence.
 fn take_numbers(shared: &Shared, writes: &[Append]) -> u64 {
-    let count: usize = writes.iter().map(|write| write.events.len()).sum();
-    shared.counter.fetch_add(count as u64, Ordering::SeqCst) + 1
+    shared.counter.fetch_add(count(writes) as u64, Ordering::SeqCst) + 1
 }
 
 /// Commits an append whose numbers were taken before.
