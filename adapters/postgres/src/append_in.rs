@@ -42,13 +42,12 @@ async fn append(
     work: Work<'_>,
     sees_commits: bool,
 ) -> Outcome<Result<Placement>> {
-    let is_fenced = sees_commits || store.order() == Order::Log;
-    if !is_fenced {
-        return Ok(Err(needs_read_committed()));
-    }
     let works = [work];
     let mut known = Known::new(NonZeroUsize::MIN);
     if store.order() != Order::Log {
+        if !sees_commits {
+            return Ok(Err(needs_read_committed()));
+        }
         make_names(store, session, &works, &mut known).await?;
     }
     let keys = locks(store, &works);

@@ -1,5 +1,7 @@
 //! Failures of PostgreSQL as errors of the contract.
 
+use std::time::Duration;
+
 use annals::Error;
 use annals_sql::fault::{Class, Fault};
 use deadpool_postgres::PoolError;
@@ -26,6 +28,14 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 #[derive(Debug, thiserror::Error)]
 #[error("the server did not answer in time")]
 struct NoAnswer;
+
+/// The work, or that it took longer than it may.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(Failure::Timeout))
+}
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {

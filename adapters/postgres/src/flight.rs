@@ -19,7 +19,7 @@ use crate::NAME;
 use crate::backend::Backend;
 use crate::draft::Part;
 use crate::error::{Failure, Outcome};
-use crate::facts::{Ask, Facts, Known, Work, known_ids, unsigned};
+use crate::facts::{Ask, Facts, Known, Work, known_ids};
 use crate::plan::{Numbered, Plan, plan};
 use crate::session::Session;
 use crate::store::Store;
@@ -180,9 +180,8 @@ async fn answer(
         (inserted?, found)
     } else {
         // What callers are told is true if the log is still the same.
-        let (now, found) = join(session.query(&store.sql.last, &[]), look).await;
-        let now: Option<i64> = now?.first().map(|row| row.try_get(0)).transpose()?;
-        (unsigned(now.unwrap_or(0))? == head, Ok(found?))
+        let (now, found) = join(session.number(&store.sql.last, &[]), look).await;
+        (now? == head, Ok(found?))
     };
     Ok(is_true.then_some(found))
 }

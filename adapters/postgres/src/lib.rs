@@ -83,7 +83,7 @@ pub use {deadpool_postgres, rustls, tokio_postgres};
 
 use crate::facts::Work;
 pub use crate::options::PostgresOptions;
-use crate::reader::{Reader, Source};
+use crate::reader::{Pages, Reader};
 use crate::runtime::Engine;
 use crate::session::Session;
 use crate::store::Store;
@@ -104,7 +104,7 @@ pub struct PostgresAdapter {
 struct Shared {
     store: Arc<Store>,
     queue: Queue<Request>,
-    source: Source,
+    source: Pages,
     pools: [Pool; 2],
     /// A pool of the caller's stays open.
     owns_pools: bool,
@@ -147,7 +147,7 @@ impl PostgresAdapter {
             engine.handle().spawn(writer.run(intake));
         }
         let reader = Arc::new(Reader::new(Arc::clone(&store), reading.clone()));
-        let source = Source { reader, engine };
+        let source = Pages { reader, engine };
         let pools = [writing, reading];
         Ok(Self { shared: Arc::new(Shared { store, queue, source, pools, owns_pools }) })
     }

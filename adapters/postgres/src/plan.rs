@@ -88,14 +88,9 @@ impl<'a> Plan<'a> {
         {
             return Err(Error::DuplicateEvent(known));
         }
-        let mut judged = work.writes.iter().zip(&facts).map(|(write, facts)| judge(write, facts));
-        let refusal = judged.find_map(Result::err);
-        drop(judged);
-        let numbers = match refusal {
-            Some(refusal) => Err(refusal),
-            None => self.take_numbers(count(work.writes)),
-        };
-        let numbers = match numbers {
+        let mut judged = work.writes.iter().zip(&facts);
+        let judged = judged.try_for_each(|(write, facts)| judge(write, facts));
+        let numbers = match judged.and_then(|()| self.take_numbers(count(work.writes))) {
             Ok(numbers) => numbers,
             Err(refusal) => {
                 // A repeated append is told that it is one, whatever else refuses it.

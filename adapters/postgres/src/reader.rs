@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals::{Direction, QueryItem, StoredEvent, StreamId};
+use annals::{Direction, Order, QueryItem, Source, StoredEvent, StreamId};
 use annals_sql::{
     Bounds, Cache, Dictionary, Item, NameIds, Page, PageSource, Scan, Scope, Want, resolve, select,
 };
@@ -14,8 +14,8 @@ use tokio_postgres::types::Type;
 
 use crate::connect::get;
 use crate::decode::{decode, events, numbers, raw_events};
-use crate::error::{Failure, Outcome};
-use crate::facts::{Facts, Head, unsigned};
+use crate::error::{Failure, Outcome, in_time};
+use crate::facts::{Facts, Head};
 use crate::runtime::Engine;
 use crate::session::{Session, Value, values};
 use crate::store::Store;
@@ -67,9 +67,8 @@ impl Reader {
         let client = get(&self.pool).await?;
         let mut dictionary = self.take_dictionary();
         let page = self.on(&client, scan, &mut dictionary);
-        let page = tokio::time::timeout(self.store.options.answer_limit(), page).await;
+        let page = in_time(self.store.options.answer_limit(), page).await;
         lock(&self.dictionaries).push(dictionary);
-        let page = page.unwrap_or(Err(Failure::Timeout));
         if page.as_ref().is_err_and(Failure::lost_connection) {
             drop(Object::take(client));
         }
@@ -123,7 +122,7 @@ impl Reader {
     fn unknown_stream(&self, scan: &Scan) -> Option<StreamId> {
         let bounds = scan.bounds();
         match scan.query().items() {
-            [QueryItem { source: annals::Source::Stream(stream), names, tags }]
+            [QueryItem { source: Source::Stream(stream), names, tags }]
                 if names.is_empty()
                     && tags.is_empty()
                     && bounds.after <= 0
@@ -178,7 +177,7 @@ impl Reader {
         let mut facts = Facts::default();
         facts.list_query(&query);
         if query.items().len() > 1 || !lock(&self.directory).fill(&mut facts) {
-            if self.store.order() != annals::Order::Log {
+            if self.store.order() != Order::Log {
                 scan.fix_head(self.last_of(session, &query.scope()).await?);
             }
             facts = Facts::of_query(&self.store, session, &query).await?;
@@ -197,27 +196,23 @@ impl Reader {
 
     /// The last number of `scope`: in the weaker orders numbers below the last one of the log may be on their way, but
     /// none below that of a scope that keeps its order.
-    async fn last_of(&self, session: Session<'_>, scope: &annals::Source) -> Outcome<u64> {
+    async fn last_of(&self, session: Session<'_>, scope: &Source) -> Outcome<u64> {
         let sql = &self.store.sql;
-        let rows = match scope {
-            annals::Source::Stream(StreamId { category, name }) => {
+        match scope {
+            Source::Stream(StreamId { category, name }) => {
                 let (category, name) = (category.as_str(), name.as_str());
                 let values: [Value<'_>; 2] = [(&category, Type::TEXT), (&name, Type::TEXT)];
-                session.query(&sql.last_of_stream, &values).await?
+                session.number(&sql.last_of_stream, &values).await
             }
-            annals::Source::Category(category) => {
-                session.query(&sql.last_of_category, &[(&category.as_str(), Type::TEXT)]).await?
+            Source::Category(category) => {
+                session.number(&sql.last_of_category, &[(&category.as_str(), Type::TEXT)]).await
             }
-            annals::Source::Log => return self.last(session).await,
-        };
-        let last = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(unsigned(last.unwrap_or(0))?)
+            Source::Log => self.last(session).await,
+        }
     }
 
     async fn last(&self, session: Session<'_>) -> Outcome<u64> {
-        let rows = session.query(&self.store.sql.last, &[]).await?;
-        let last = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(unsigned(last.unwrap_or(0))?)
+        session.number(&self.store.sql.last, &[]).await
     }
 
     /// The first numbers that any of `items` gives.
@@ -275,12 +270,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a read holds while it is under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct Pages {
     pub(crate) reader: Arc<Reader>,
     pub(crate) engine: Arc<Engine>,
 }
 
-impl PageSource for Source {
+impl PageSource for Pages {
     fn ask(&self, scan: Scan, ahead: bool) -> BoxFuture<'static, Page> {
         let reader = Arc::clone(&self.reader);
         let page = async move { reader.page(scan).await };

@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
 
 use crate::error::Outcome;
+use crate::facts::unsigned;
 
 /// A value to bind, with its type: statements never ask the server for types.
 pub(crate) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -47,6 +48,13 @@ impl<'a> Session<'a> {
         let statement = prepared.prepare_typed(self.client, sql, &types).await?;
         let values: Vec<_> = values.iter().map(|(value, _)| *value).collect();
         Ok(self.client.query(&statement, &values).await?)
+    }
+
+    /// The number that a statement gives; 0 without one.
+    pub(crate) async fn number(&self, sql: &str, values: &[Value<'_>]) -> Outcome<u64> {
+        let rows = self.query(sql, values).await?;
+        let number = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(unsigned(number.unwrap_or(0))?)
     }
 
     /// How many rows a statement inserted.

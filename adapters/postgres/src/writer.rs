@@ -12,7 +12,7 @@ use deadpool_postgres::{Object, Pool};
 use crate::NAME;
 use crate::backend::Backends;
 use crate::connect::get;
-use crate::error::{Failure, Outcome};
+use crate::error::{Failure, Outcome, in_time};
 use crate::facts::{Known, Work};
 use crate::flight::{Departure, Flight, Sent};
 use crate::plan::Numbered;
@@ -199,10 +199,7 @@ impl Writer {
     ) -> Result<Vec<Result<Placement>>, Trouble> {
         let client = match get(&self.pool).await {
             Ok(client) => Arc::new(client),
-            Err(failure) => {
-                self.known.forget();
-                return Err(self.trouble(failure, None));
-            }
+            Err(failure) => return Err(self.trouble(failure, None)),
         };
         let made = self.attempt_on(&client, works, checked).await;
         let is_lost = made.as_ref().is_err_and(Trouble::lost_connection);
@@ -235,11 +232,7 @@ impl Writer {
             };
             Box::pin(transact.locked(session, works, checked)).await
         };
-        let made = tokio::time::timeout(limit, locked).await;
-        made.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
-            self.known.forget();
-            self.trouble(failure, sent)
-        })
+        in_time(limit, locked).await.map_err(|failure| self.trouble(failure, sent))
     }
 
     /// Sends `works` in one statement, `behind` one that is not answered yet; `None`: it takes several.
@@ -258,11 +251,7 @@ impl Writer {
             let departure = Departure { store: &self.store, client, backend, known };
             departure.depart(works, checked, behind).await
         };
-        let departed = tokio::time::timeout(limit, departed).await;
-        departed.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
-            self.known.forget();
-            self.trouble(failure, None)
-        })
+        in_time(limit, departed).await.map_err(|failure| self.trouble(failure, None))
     }
 
     /// Waits for what becomes of a flight. `follows`: all that was sent before it is committed.
@@ -289,14 +278,13 @@ impl Writer {
                 self.known.forget();
                 Err(Trouble::Stale)
             }
-            Err(failure) => {
-                self.known.forget();
-                Err(self.trouble(failure, Some(sent)))
-            }
+            Err(failure) => Err(self.trouble(failure, Some(sent))),
         }
     }
 
+    /// What a failure means for the appends. What is remembered of the log may not be true after it.
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
+        self.known.forget();
         if failure.lost_connection() {
             return match sent.filter(|sent| sent.ends.is_some()) {
                 Some(sent) => Trouble::Open(failure, sent),
@@ -321,7 +309,7 @@ impl Writer {
     async fn was_committed(&self, sent: &Sent) -> Outcome<bool> {
         let limit = self.store.options.pool_timeout;
         let looking = self.backends.resolve(&self.store, &self.pool, sent);
-        tokio::time::timeout(limit, looking).await.unwrap_or(Err(Failure::Timeout))
+        in_time(limit, looking).await
     }
 }
 
