@@ -1,8 +1,21 @@
 #!/usr/bin/env bash
 # Runs all checks and tests. On Debian and Ubuntu it installs what is missing; what it does, it says.
 # With --peers it also checks that the other event stores of the comparison build, which nothing else needs.
+# With --postgres-versions it also runs the tests of PostgreSQL on each further version that scripts/postgres.sh knows.
 set -euo pipefail
 cd "$(dirname "$0")"
+
+peers= postgres_versions=
+for option in "$@"; do
+    case "$option" in
+    --peers) peers=yes ;;
+    --postgres-versions) postgres_versions="16 17 18" ;;
+    *)
+        echo "usage: $0 [--peers] [--postgres-versions]" >&2
+        exit 2
+        ;;
+    esac
+done
 
 CARGO_DENY_VERSION=0.20.2
 
@@ -59,6 +72,15 @@ step "tests, those in the documentation included"
 # What cannot run for want of a server or a program is a failure here.
 CI=true cargo test --workspace --all-features --locked
 
+for version in $postgres_versions; do
+    step "the tests of PostgreSQL on version $version"
+    need npm npm
+    programs="$(scripts/postgres.sh "$version")"
+    # The server of the tests, not one that the environment names.
+    env -u ANNALS_POSTGRES_URL ANNALS_POSTGRES_BIN="$programs" CI=true \
+        cargo test -p annals-postgres --all-features --locked --tests
+done
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
 
@@ -67,6 +89,11 @@ if cargo tree -p annals -e normal --locked | grep -E ' (tokio|async-std|smol) v'
     echo "the core depends on a runtime" >&2
     exit 1
 fi
+
+step "packages"
+# Each as a registry would take it, in an order in which each finds those that it depends on. Their contents are what
+# was compiled above, less the tests: without --no-verify all dependencies would be compiled once more.
+cargo publish --quiet --dry-run --workspace --no-verify --allow-dirty --locked
 
 step "licences, bans and sources of dependencies"
 cargo deny --locked check licenses bans sources
@@ -83,15 +110,15 @@ cargo run --quiet --release --locked --example quickstart
 cargo run --quiet --release --locked --example git_history -- . --again --store "$out/log.db" --chart "$out/chart.svg"
 grep -q '</svg>' "$out/chart.svg"
 
-if [ "${1:-}" = --peers ]; then
+if [ -n "$peers" ]; then
     step "the peers of the comparison build"
     need protoc protobuf-compiler
     need pkg-config pkg-config
     if ! pkg-config --exists openssl; then need openssl-headers libssl-dev; fi
-    peers=benches/peers/Cargo.toml
-    cargo fmt --manifest-path "$peers" --check
+    manifest=benches/peers/Cargo.toml
+    cargo fmt --manifest-path "$manifest" --check
     # The same folder: most of what they depend on is compiled by now.
-    CARGO_TARGET_DIR="$PWD/target" cargo clippy --manifest-path "$peers" --all-targets --locked -- -D warnings
+    CARGO_TARGET_DIR="$PWD/target" cargo clippy --manifest-path "$manifest" --all-targets --locked -- -D warnings
 fi
 
 step "done"

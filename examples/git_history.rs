@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use annals::{BoxError, EventStore};
 use annals_examples::git::Repository;
 use annals_examples::import::{Streams, import};
-use annals_examples::store::{self, Store};
+use annals_examples::store;
 use annals_examples::{activity, chart, tables, terminal};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,9 +19,10 @@ struct Arguments {
     /// The repository, or a folder of it
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Where to keep the events: the path of an SQLite file, the URL of a PostgreSQL database, or `memory`. Otherwise
-    /// a file beside the program. What it holds already is not imported again
-    #[arg(long, env = "ANNALS_STORE", hide_env_values = true)]
+    /// Where to keep the events: the path of an SQLite file, the URL or the connection string of a PostgreSQL database,
+    /// or `memory`. Otherwise what the environment variable `ANNALS_STORE` says, or a file beside the program. What it
+    /// holds already is not imported again
+    #[arg(long)]
     store: Option<String>,
     /// Draw a chart to this SVG file
     #[arg(long, value_name = "FILE")]
@@ -44,9 +45,9 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let repository = Repository::open(&arguments.path)?;
-    let name = arguments.store.clone().map_or_else(store::default_file, Ok)?;
-    let store = Store::open(&name).await?;
-    let told = tell(&arguments, &store::shown(&name), &repository, &store.events()).await;
+    let name = store::chosen(arguments.store.clone())?.map_or_else(store::default_file, Ok)?;
+    let store = store::open(&name).await?;
+    let told = tell(&arguments, &store::shown(&name), &repository, &store).await;
     store.close().await;
     told
 }
@@ -67,6 +68,12 @@ async fn tell(
         "store {name}: {} commits imported as {} events, {} known before",
         imported.commits, imported.events, imported.known
     );
+    if imported.redated > 0 {
+        eprintln!(
+            "{} of the commits imported have no readable date of their author: they bear their committer's, or 1970",
+            imported.redated
+        );
+    }
     if arguments.again {
         let again = import(store, repository, || {}).await?;
         if again.commits != 0 {
@@ -74,7 +81,7 @@ async fn tell(
         }
         eprintln!("a second import: nothing new, {} known", again.known);
     }
-    let projection = activity::activity(store, &Streams::of(repository)?).await?;
+    let projection = activity::activity(store, &Streams::of(store, repository).await?).await?;
     let activity = &projection.state;
     let mut text = if arguments.json {
         serde_json::to_string_pretty(activity)?

@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
+use annals::adapter::Facts;
 use annals::{
-    Append, EventStore, Facts, Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber,
-    Source, StorageAdapter, StoredEvent, StreamId, Tags, WriteCondition,
+    Append, EventStore, Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber, Source,
+    StorageAdapter, StoredEvent, StreamId, Tags, WriteCondition,
 };
 use annals_benches::sample;
 use annals_memory::MemoryAdapter;
@@ -24,7 +25,7 @@ fn tags() -> Tags {
 }
 
 fn conditions(c: &mut Criterion) {
-    let facts = Facts { head: Some(Position::new(41)), ..Facts::default() };
+    let facts = Facts::new(Some(Position::new(41)));
     let simple = WriteCondition::PositionIs(Position::new(41));
     let composed = (WriteCondition::StreamExists & simple.clone()) | WriteCondition::StreamIsEmpty;
     let mut group = c.benchmark_group("condition");
@@ -70,13 +71,12 @@ fn memory(c: &mut Criterion) {
     group.throughput(Throughput::Elements(10_000));
     group.bench_function("append 10", |b| {
         let batches = || -> Vec<Append> {
-            let batch = |nth: u64| Append {
-                stream: stream(),
-                events: (0..10).map(|_| sample::event()).collect(),
-                condition: match nth {
+            let batch = |nth: u64| {
+                let condition = match nth {
                     0 => WriteCondition::StreamIsEmpty,
                     nth => WriteCondition::PositionIs(Position::new(nth * 10 - 1)),
-                },
+                };
+                Append::new(stream(), (0..10).map(|_| sample::event()), condition)
             };
             (0..1_000).map(batch).collect()
         };

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use annals::{
-    Append, BoxError, Error, EventStore, Position, Projector, ReadOptions, StoredEvent, StreamId,
+    BoxError, Error, EventStore, Position, Projector, ReadOptions, StoredEvent, StreamId,
     StreamName, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
-use annals_postgres::{PostgresAdapter, PostgresOptions};
+use annals_postgres::PostgresOptions;
 use annals_sqlite::SqliteAdapter;
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -56,10 +56,8 @@ impl Contestant for Sqlite {
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
         let folder = TempDir::new_in(&self.0)?;
         let adapter = SqliteAdapter::open(folder.path().join("annals.db")).await?;
-        Ok(Arc::new(Closing {
-            annals: Annals::new(EventStore::new(adapter.clone()), false),
-            adapter: Adapter::Sqlite { adapter, _folder: folder },
-        }))
+        let store = Annals::new(EventStore::new(adapter), false);
+        Ok(Arc::new(Annals { _folder: Some(folder), ..store }))
     }
 }
 
@@ -82,11 +80,7 @@ impl Contestant for Postgres {
         let schema = format!("annals_{}", annals::EventId::generate().as_uuid().simple());
         let options = PostgresOptions::new(&self.0)?.with_schema(&schema);
         options.migrate().await?;
-        let adapter = options.connect().await?;
-        Ok(Arc::new(Closing {
-            annals: Annals::new(EventStore::new(adapter.clone()), false),
-            adapter: Adapter::Postgres(adapter),
-        }))
+        Ok(Arc::new(Annals::new(EventStore::new(options.connect().await?), false)))
     }
 }
 
@@ -95,13 +89,15 @@ impl Contestant for Postgres {
 pub struct Annals {
     store: EventStore,
     folds: bool,
+    /// Where its file is, which goes with it.
+    _folder: Option<TempDir>,
 }
 
 impl Annals {
     /// `folds`: whether its events lie in memory.
     #[must_use]
     pub fn new(store: EventStore, folds: bool) -> Self {
-        Self { store, folds }
+        Self { store, folds, _folder: None }
     }
 
     async fn count(&self, query: impl Into<annals::Query>) -> Result<u64, Missing> {
@@ -131,9 +127,8 @@ impl Store for Annals {
             WriteCondition::PositionIs(Position::new(last))
         });
         let stored = last_of(last, events);
-        let events = (0..events).map(|_| sample::event()).collect();
-        let append = Append { stream: stream(name)?, events, condition };
-        match self.store.append(vec![append]).await {
+        let events = (0..events).map(|_| sample::event());
+        match self.store.stream(stream(name)?).append(events, condition).await {
             Ok(_) => Ok(Appended::Stored(stored)),
             Err(Error::ConditionFailed(unmet)) => {
                 Ok(Appended::Refused(unmet.actual.map(Position::value)))
@@ -180,6 +175,10 @@ impl Store for Annals {
             }
         }
     }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
 }
 
 /// Counts events, and the bytes of their payloads.
@@ -187,7 +186,7 @@ impl Store for Annals {
 pub struct Counted;
 
 /// What was counted.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Count {
     events: u64,
     bytes: u64,
@@ -202,44 +201,7 @@ impl Projector for Counted {
 
     fn apply(&self, count: &mut Count, event: &StoredEvent) -> Result<(), BoxError> {
         count.events += 1;
-        count.bytes += event.event.payload.as_bytes().len() as u64;
+        count.bytes += event.payload().as_bytes().len() as u64;
         Ok(())
-    }
-}
-
-/// What has to be closed, and the folder that goes with it.
-enum Adapter {
-    Sqlite { adapter: SqliteAdapter, _folder: TempDir },
-    Postgres(PostgresAdapter),
-}
-
-struct Closing {
-    annals: Annals,
-    adapter: Adapter,
-}
-
-#[async_trait]
-impl Store for Closing {
-    async fn append(&self, s: &str, last: Option<u64>, n: usize) -> Result<Appended, Missing> {
-        self.annals.append(s, last, n).await
-    }
-
-    async fn scan(&self) -> Result<u64, Missing> {
-        self.annals.scan().await
-    }
-
-    async fn read(&self, stream: &str) -> Result<u64, Missing> {
-        self.annals.read(stream).await
-    }
-
-    async fn fill(&self, streams: usize, events: usize) -> Result<(), Missing> {
-        self.annals.fill(streams, events).await
-    }
-
-    async fn close(&self) {
-        match &self.adapter {
-            Adapter::Sqlite { adapter, .. } => adapter.close().await,
-            Adapter::Postgres(adapter) => adapter.close().await,
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What an adapter can do, and the check that it makes before anything else.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,8 @@ use crate::adapter::Append;
 use crate::clock;
 use crate::condition::{MAX_CONDITION_DEPTH, WriteCondition};
 use crate::error::{Error, Result};
-use crate::query::{Query, ReadOptions, Source};
+use crate::event::NewEvent;
+use crate::query::{Direction, Query, ReadOptions, Source};
 
 /// The widest scope in which sequence numbers rise in commit order, so that a reader never skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +24,28 @@ pub enum Order {
     Log,
 }
 
-/// What a stack of adapters can do. What is not declared is refused with [`Error::Unsupported`].
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stream => "stream",
+            Self::Category => "category",
+            Self::Log => "log",
+        })
+    }
+}
+
+/// Of which earlier events a store recognises the ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum KnownIds {
+    /// Of recent events, as far as the database documents it. An append that is repeated soon is recognised.
+    Recent,
+    /// Of every event of the log. Queries may ask for ids.
+    Forever,
+}
+
+/// What a stack of adapters can do. What is not declared is rejected with [`Error::Unsupported`].
 ///
 /// ```
 /// use annals::{Capabilities, Order};
@@ -50,11 +73,13 @@ pub struct Capabilities {
     pub tags: bool,
     /// Payloads and metadata come back byte for byte, not merely as equal JSON.
     pub exact_payload_bytes: bool,
+    /// Of which events the ids are recognised (rule A7), and whether queries may ask for ids.
+    pub known_ids: KnownIds,
     /// The widest scope that a reader can follow without skipping.
     pub order: Order,
     /// The most events that one call may append, over all its streams.
     pub max_events_per_append: Option<NonZeroU32>,
-    /// The largest payload, in bytes.
+    /// The largest payload, and the largest metadata, in bytes.
     pub max_payload_bytes: Option<NonZeroU32>,
 }
 
@@ -88,6 +113,8 @@ builders! {
     with_tags(tags: bool);
     /// Declares or withdraws [`Self::exact_payload_bytes`].
     with_exact_payload_bytes(exact_payload_bytes: bool);
+    /// Declares [`Self::known_ids`].
+    with_known_ids(known_ids: KnownIds);
     /// Declares [`Self::order`].
     with_order(order: Order);
     /// Declares [`Self::max_events_per_append`].
@@ -107,22 +134,22 @@ impl Capabilities {
         custom_conditions: false,
         tags: false,
         exact_payload_bytes: false,
+        known_ids: KnownIds::Recent,
         order: Order::Stream,
         max_events_per_append: None,
         max_payload_bytes: None,
     };
 
-    /// For adapters: the first line of every `append`. Refuses what is not declared and what no store accepts.
+    /// For adapters: the first line of every `append`. Rejects what is not declared and what no store accepts.
     ///
     /// # Errors
     /// - [`Error::Unsupported`]: several streams, tags, query or custom conditions that are not declared.
     /// - [`Error::Invalid`]: a stream twice, more events or bytes than declared, a time outside the years 1 to
     ///   9999, conditions nested deeper than [`MAX_CONDITION_DEPTH`].
     /// - [`Error::DuplicateEvent`]: an event id twice in the call.
-    pub fn check_append(&self, adapter: &'static str, writes: &[Append]) -> Result<()> {
-        let unsupported = |what| Err(Error::Unsupported { adapter, what });
+    pub fn check_append(&self, adapter: &str, writes: &[Append]) -> Result<()> {
         if writes.len() > 1 && !self.multi_stream_append {
-            return unsupported("an append to several streams");
+            return Err(Error::unsupported(adapter, "an append to several streams"));
         }
         if let Some(stream) = repeated(writes.iter().map(|write| &write.stream)) {
             return Err(Error::invalid(format!("stream {stream} is written to twice in one call")));
@@ -136,18 +163,7 @@ impl Capabilities {
             return Err(Error::invalid(format!("at most {most} events in one call, got {count}")));
         }
         for event in events() {
-            if !self.tags && !event.tags.is_empty() {
-                return unsupported("tags");
-            }
-            let size = event.payload.as_bytes().len();
-            if let Some(most) = exceeded(self.max_payload_bytes, size) {
-                return Err(Error::invalid(format!(
-                    "a payload has at most {most} bytes, got {size}"
-                )));
-            }
-            if !clock::is_storable(event.occurred_at) {
-                return Err(Error::invalid("an event occurs in the years 1 to 9999 of UTC"));
-            }
+            self.check_event(adapter, event)?;
         }
         match repeated(events().map(|event| event.id)) {
             Some(id) => Err(Error::DuplicateEvent(id)),
@@ -155,7 +171,24 @@ impl Capabilities {
         }
     }
 
-    fn check_condition(&self, adapter: &'static str, condition: &WriteCondition) -> Result<()> {
+    fn check_event(&self, adapter: &str, event: &NewEvent) -> Result<()> {
+        if !self.tags && !event.tags.is_empty() {
+            return Err(Error::unsupported(adapter, "tags"));
+        }
+        let metadata = event.metadata.as_ref().map_or(0, |metadata| metadata.as_bytes().len());
+        for (what, size) in [("a payload", event.payload.as_bytes().len()), ("metadata", metadata)]
+        {
+            if let Some(most) = exceeded(self.max_payload_bytes, size) {
+                return Err(Error::invalid(format!("{what} has at most {most} bytes, got {size}")));
+            }
+        }
+        if !clock::is_storable(event.occurred_at) {
+            return Err(Error::invalid("an event occurs in the years 1 to 9999 of UTC"));
+        }
+        Ok(())
+    }
+
+    fn check_condition(&self, adapter: &str, condition: &WriteCondition) -> Result<()> {
         match condition {
             WriteCondition::All(_)
             | WriteCondition::Any(_)
@@ -163,20 +196,26 @@ impl Capabilities {
             | WriteCondition::Custom(_) => {}
             _ => return Ok(()),
         }
-        if condition.is_too_deep() {
-            let text = format!("a condition nests at most {MAX_CONDITION_DEPTH} deep");
-            return Err(Error::invalid(text));
-        }
-        let unsupported = |what| Err(Error::Unsupported { adapter, what });
+        condition.check_depth(MAX_CONDITION_DEPTH)?;
         let queries = condition.queries();
         if !self.query_conditions && !queries.is_empty() {
-            return unsupported("query conditions");
+            return Err(Error::unsupported(adapter, "query conditions"));
         }
-        if !self.tags && queries.iter().any(|(query, _)| query.uses_tags()) {
-            return unsupported("tags");
+        for (query, _) in queries {
+            self.check_query(adapter, query)?;
         }
         if !self.custom_conditions && condition.needs_last_event() {
-            return unsupported("custom conditions");
+            return Err(Error::unsupported(adapter, "custom conditions"));
+        }
+        Ok(())
+    }
+
+    fn check_query(&self, adapter: &str, query: &Query) -> Result<()> {
+        if !self.tags && query.uses_tags() {
+            return Err(Error::unsupported(adapter, "tags"));
+        }
+        if self.known_ids < KnownIds::Forever && query.uses_ids() {
+            return Err(Error::unsupported(adapter, "queries for event ids"));
         }
         Ok(())
     }
@@ -184,27 +223,46 @@ impl Capabilities {
     /// For adapters: the first line of every `read`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: tags that are not declared, or a query wider than [`Self::order`] without
-    /// [`ReadOptions::allow_skips`].
-    pub fn check_read(
-        &self,
-        adapter: &'static str,
-        query: &Query,
-        options: &ReadOptions,
-    ) -> Result<()> {
-        if !self.tags && query.uses_tags() {
-            return Err(Error::Unsupported { adapter, what: "tags" });
+    /// - [`Error::Unsupported`]: tags or event ids that are not declared, or a query wider than [`Self::order`]. A
+    ///   plain read may be wider with [`ReadOptions::allow_skips`], or if all its items ask for event ids.
+    /// - [`Error::Invalid`]: a bound on positions of a query that is not one stream; a follow backward or up to a position.
+    pub fn check_read(&self, adapter: &str, query: &Query, options: &ReadOptions) -> Result<()> {
+        self.check_query(adapter, query)?;
+        let scope = query.scope();
+        let bounds_positions = options.from_position.or(options.until_position).is_some();
+        if bounds_positions && !matches!(scope, Some(Source::Stream(_))) {
+            return Err(Error::invalid("a bound on positions needs a query of one stream"));
         }
-        let width = match query.scope() {
-            Source::Stream(_) => Order::Stream,
-            Source::Category(_) => Order::Category,
-            Source::Log => Order::Log,
-        };
-        if width > self.order && !options.allow_skips {
+        if options.follow && options.direction == Direction::Backward {
+            return Err(Error::invalid("a follow goes forward"));
+        }
+        if options.follow && options.until_position.is_some() {
+            return Err(Error::invalid("a follow has no last position: limit it instead"));
+        }
+        if self.keeps_order(query) {
+            return Ok(());
+        }
+        if options.follow {
+            let what = "a follow wider than its order: follow each category or stream on its own";
+            return Err(Error::unsupported(adapter, what));
+        }
+        if !options.allow_skips && !query.is_of_ids() {
             let what = "a read wider than its order (ReadOptions::allow_skips permits it)";
-            return Err(Error::Unsupported { adapter, what });
+            return Err(Error::unsupported(adapter, what));
         }
         Ok(())
+    }
+
+    /// For adapters: whether `query` is no wider than [`Self::order`]. Where it is wider, a page claims no more than
+    /// the last number that it returns (rule R5).
+    #[must_use]
+    pub fn keeps_order(&self, query: &Query) -> bool {
+        let width = match query.scope() {
+            None | Some(Source::Stream(_)) => Order::Stream,
+            Some(Source::Category(_)) => Order::Category,
+            Some(Source::Log) => Order::Log,
+        };
+        width <= self.order
     }
 }
 

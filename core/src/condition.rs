@@ -4,14 +4,20 @@ use std::fmt;
 use std::ops::{BitAnd, BitOr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
-use crate::event::StoredEvent;
+use crate::event::{EventId, StoredEvent};
 use crate::name::StreamId;
 use crate::position::{Position, SequenceNumber};
 use crate::query::Query;
 
-/// How deep conditions may nest, so that no caller can exhaust an adapter's stack.
+/// How deep conditions may nest, so that no caller can exhaust an adapter's stack. [`EventStore`](crate::EventStore)
+/// takes [`LAYER_CONDITION_DEPTH`] levels less, which are left to layers.
 pub const MAX_CONDITION_DEPTH: usize = 64;
+
+/// How many levels of nesting layers may put around a condition, all layers of a stack together.
+pub const LAYER_CONDITION_DEPTH: usize = 8;
 
 /// What must hold of the store for an append to be made (optimistic concurrency).
 ///
@@ -25,7 +31,10 @@ pub const MAX_CONDITION_DEPTH: usize = 64;
 /// let condition = WriteCondition::StreamIsEmpty | WriteCondition::PositionIs(Position::new(3));
 /// assert_eq!(condition, WriteCondition::PositionIs(Position::new(3)) | WriteCondition::StreamIsEmpty);
 /// ```
-#[derive(Debug, Clone)]
+///
+/// Its serde form has every variant but [`Custom`](Self::Custom), which is code and fails to serialize.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WriteCondition {
     /// Holds always: the append cannot lose a race, and can overwrite a decision.
@@ -36,6 +45,9 @@ pub enum WriteCondition {
     StreamExists,
     /// The stream's last event is at this position.
     PositionIs(Position),
+    /// The stream's last event has this id. Unlike a position, an id is never used again after a restore or a
+    /// fail-over that lost events.
+    LastEventIs(EventId),
     /// No event after `after` matches `query`: a dynamic consistency boundary. `after` is what the decision
     /// was made on, exclusive.
     NoMatch {
@@ -44,7 +56,8 @@ pub enum WriteCondition {
         /// The last sequence number that the decision knows of.
         after: SequenceNumber,
     },
-    /// A predicate of the caller's on the stream's last event.
+    /// A predicate on the stream's last event.
+    #[serde(skip)]
     Custom(Arc<dyn Predicate>),
     /// All of these hold; of none of them, it holds.
     All(Vec<Self>),
@@ -52,7 +65,7 @@ pub enum WriteCondition {
     Any(Vec<Self>),
 }
 
-/// A condition of the caller's own, judged inside the append.
+/// A condition as code, judged inside the append.
 ///
 /// It must depend on nothing but its argument, do no I/O and return at once: the store calls it while it holds
 /// the lock of the append, and may call it again when it repeats a transaction.
@@ -66,13 +79,46 @@ pub trait Predicate: fmt::Debug + Send + Sync + 'static {
 
 /// What an adapter looks up, inside its transaction, to have a condition judged.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Facts {
-    /// The position of the stream's last event; `None` when the stream is empty.
+    /// The position of the stream's last event; `None` if the stream is empty.
     pub head: Option<Position>,
-    /// The stream's last event; needed only where [`WriteCondition::needs_last_event`] says so.
+    /// The id of the stream's last event; needed only if [`WriteCondition::needs_last_id`] says so.
+    pub last_id: Option<EventId>,
+    /// The stream's last event; needed only if [`WriteCondition::needs_last_event`] says so.
     pub last: Option<StoredEvent>,
     /// For each of [`WriteCondition::queries`], in that order, an event that matches (any one will do).
     pub matches: Vec<Option<SequenceNumber>>,
+}
+
+impl Facts {
+    /// A stream whose last event is at `head`; `None`: an empty stream.
+    #[must_use]
+    pub fn new(head: Option<Position>) -> Self {
+        Self { head, ..Self::default() }
+    }
+
+    /// Adds [`last_id`](Self::last_id).
+    #[must_use]
+    pub fn with_last_id(mut self, id: Option<EventId>) -> Self {
+        self.last_id = id;
+        self
+    }
+
+    /// Adds [`last`](Self::last), and its id.
+    #[must_use]
+    pub fn with_last(mut self, last: Option<StoredEvent>) -> Self {
+        self.last_id = last.as_ref().map(StoredEvent::id);
+        self.last = last;
+        self
+    }
+
+    /// Adds [`matches`](Self::matches).
+    #[must_use]
+    pub fn with_matches(mut self, matches: Vec<Option<SequenceNumber>>) -> Self {
+        self.matches = matches;
+        self
+    }
 }
 
 /// A condition that did not hold: what was expected and what was found.
@@ -96,7 +142,7 @@ impl WriteCondition {
         Self::NoMatch { query: query.into(), after }
     }
 
-    /// A condition of the caller's own; needs [`Capabilities::custom_conditions`](crate::Capabilities).
+    /// A condition as code; needs [`Capabilities::custom_conditions`](crate::Capabilities).
     #[must_use]
     pub fn custom(predicate: impl Predicate) -> Self {
         Self::Custom(Arc::new(predicate))
@@ -116,7 +162,7 @@ impl WriteCondition {
         })
     }
 
-    /// For adapters: the queries whose matches [`Facts::matches`] must tell, in order.
+    /// For adapters: the queries whose matches [`Facts::matches`] must hold, in order.
     #[must_use]
     pub fn queries(&self) -> Vec<(&Query, SequenceNumber)> {
         let query = |leaf| match leaf {
@@ -126,17 +172,54 @@ impl WriteCondition {
         self.leaves().filter_map(query).collect()
     }
 
-    /// For adapters: whether [`Facts::last`] must be told.
+    /// For adapters: whether [`Facts::last`] must be looked up.
     #[must_use]
     pub fn needs_last_event(&self) -> bool {
         self.leaves().any(|leaf| matches!(leaf, Self::Custom(_)))
     }
 
-    /// Whether it nests deeper than [`MAX_CONDITION_DEPTH`].
-    pub(crate) fn is_too_deep(&self) -> bool {
-        let mut rest = vec![(self, 1)];
-        while let Some((condition, depth)) = rest.pop() {
-            if depth > MAX_CONDITION_DEPTH {
+    /// For adapters: whether [`Facts::last_id`] must be looked up.
+    #[must_use]
+    pub fn needs_last_id(&self) -> bool {
+        self.leaves().any(|leaf| matches!(leaf, Self::LastEventIs(_)))
+    }
+
+    /// For layers: the same condition with each part that has no parts of its own replaced by what `leaf` makes of it.
+    /// A layer that stores events in another form rewrites queries and predicates so, without knowing every variant.
+    ///
+    /// # Errors
+    /// The first error of `leaf`, and [`Error::Invalid`] if the condition nests deeper than [`MAX_CONDITION_DEPTH`].
+    pub fn map_leaves(self, mut leaf: impl FnMut(Self) -> Result<Self>) -> Result<Self> {
+        self.check_depth(MAX_CONDITION_DEPTH)?;
+        self.map_parts(&mut leaf)
+    }
+
+    /// Recurses no deeper than [`MAX_CONDITION_DEPTH`], which the caller has checked.
+    fn map_parts(self, leaf: &mut impl FnMut(Self) -> Result<Self>) -> Result<Self> {
+        let mut map = |parts: Vec<Self>| -> Result<Vec<Self>> {
+            parts.into_iter().map(|part| part.map_parts(leaf)).collect()
+        };
+        match self {
+            Self::All(parts) => Ok(Self::All(map(parts)?)),
+            Self::Any(parts) => Ok(Self::Any(map(parts)?)),
+            one => leaf(one),
+        }
+    }
+
+    /// Rejects a condition that nests deeper than `most`.
+    pub(crate) fn check_depth(&self, most: usize) -> Result<()> {
+        if self.is_deeper_than(most) {
+            return Err(Error::invalid(format!("a condition nests at most {most} deep")));
+        }
+        Ok(())
+    }
+
+    /// Nesting costs no stack, a leaf no memory.
+    fn is_deeper_than(&self, most: usize) -> bool {
+        let mut first = Some((self, 1));
+        let mut rest = Vec::new();
+        while let Some((condition, depth)) = first.take().or_else(|| rest.pop()) {
+            if depth > most {
                 return true;
             }
             if let Self::All(parts) | Self::Any(parts) = condition {
@@ -173,6 +256,7 @@ impl Judge<'_> {
             WriteCondition::StreamIsEmpty => head.is_none(),
             WriteCondition::StreamExists => head.is_some(),
             WriteCondition::PositionIs(position) => head == Some(*position),
+            WriteCondition::LastEventIs(id) => self.facts.last_id == Some(*id),
             WriteCondition::Custom(predicate) => predicate.holds(self.facts.last.as_ref()),
             WriteCondition::NoMatch { .. } => {
                 let answer = self.answers.next();
@@ -244,6 +328,7 @@ impl fmt::Display for WriteCondition {
             Self::StreamIsEmpty => return f.write_str("an empty stream"),
             Self::StreamExists => return f.write_str("a stream with events"),
             Self::PositionIs(position) => return write!(f, "{position}"),
+            Self::LastEventIs(id) => return write!(f, "event {id} as the last one"),
             Self::NoMatch { query, after } => {
                 return write!(f, "no event of {query} after {after}");
             }
@@ -308,6 +393,7 @@ impl PartialEq for WriteCondition {
             | (Self::StreamIsEmpty, Self::StreamIsEmpty)
             | (Self::StreamExists, Self::StreamExists) => true,
             (Self::PositionIs(a), Self::PositionIs(b)) => a == b,
+            (Self::LastEventIs(a), Self::LastEventIs(b)) => a == b,
             (Self::NoMatch { query, after }, Self::NoMatch { query: q, after: n }) => {
                 query == q && after == n
             }

@@ -1,7 +1,8 @@
 //! Events: what a caller proposes, and where it landed.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ impl EventId {
         Self(clock::fresh_uuid())
     }
 
-    /// An id of the caller's own.
+    /// An id from elsewhere, such as one that a caller derives from its own key.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
@@ -37,6 +38,26 @@ impl EventId {
     #[must_use]
     pub const fn as_uuid(&self) -> Uuid {
         self.0
+    }
+}
+
+impl From<Uuid> for EventId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl From<EventId> for Uuid {
+    fn from(id: EventId) -> Self {
+        id.0
+    }
+}
+
+impl FromStr for EventId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::parse_str(text).map(Self)
     }
 }
 
@@ -70,7 +91,7 @@ impl Tags {
     /// Checks each text as a tag.
     ///
     /// # Errors
-    /// [`InvalidName`] of the first that is none.
+    /// [`InvalidName`] for the first invalid tag.
     pub fn parse<T: TryInto<Tag, Error: Into<InvalidName>>>(
         tags: impl IntoIterator<Item = T>,
     ) -> Result<Self, InvalidName> {
@@ -100,10 +121,16 @@ impl Tags {
         self.as_slice().is_empty()
     }
 
+    /// Whether `tag` is among these.
+    #[must_use]
+    pub fn contains(&self, tag: &Tag) -> bool {
+        self.as_slice().binary_search(tag).is_ok()
+    }
+
     /// Whether every tag of `wanted` is among these.
     #[must_use]
     pub fn contains_all(&self, wanted: &Self) -> bool {
-        wanted.iter().all(|tag| self.as_slice().binary_search(tag).is_ok())
+        wanted.iter().all(|tag| self.contains(tag))
     }
 }
 
@@ -113,6 +140,12 @@ impl FromIterator<Tag> for Tags {
         tags.sort_unstable();
         tags.dedup();
         Self((!tags.is_empty()).then(|| tags.into()))
+    }
+}
+
+impl From<Tag> for Tags {
+    fn from(tag: Tag) -> Self {
+        Self(Some(Arc::new([tag])))
     }
 }
 
@@ -153,7 +186,8 @@ impl<'de> Deserialize<'de> for Tags {
 /// assert_eq!(event.name.as_str(), "date-of-birth-set");
 /// # Ok::<(), annals::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// Unique in the log.
     pub id: EventId,
@@ -162,31 +196,41 @@ pub struct NewEvent {
     /// What it says.
     pub payload: Payload,
     /// What is known beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// What queries can ask for.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
-    /// When it happened, by the caller's word. A store keeps years 1 to 9999, in UTC, cut to the microsecond.
+    /// When it happened, as the caller says. A store keeps years 1 to 9999, in UTC, cut to the microsecond. An import
+    /// puts the original time here; `recorded_at` is always the time at which the store appended the event.
+    #[serde(with = "time::serde::rfc3339")]
     pub occurred_at: OffsetDateTime,
 }
 
 impl NewEvent {
-    /// An event with a fresh id that occurs now, without metadata and tags.
+    /// An event with a fresh id that occurs now, without metadata and tags. The id is a UUIDv7.
     #[must_use]
     pub fn new(name: EventName, payload: Payload) -> Self {
-        Self {
-            id: EventId::generate(),
-            name,
-            payload,
-            metadata: None,
-            tags: Tags::NONE,
-            occurred_at: clock::cut_to_micros(SystemClock.now()),
-        }
+        let occurred_at = clock::cut_to_micros(SystemClock.now());
+        Self::from_parts(EventId::generate(), name, payload, occurred_at)
+    }
+
+    /// For adapters and layers: an event from what is known of it, without metadata and tags. Reads no clock and draws
+    /// no id.
+    #[must_use]
+    pub fn from_parts(
+        id: EventId,
+        name: EventName,
+        payload: Payload,
+        occurred_at: OffsetDateTime,
+    ) -> Self {
+        Self { id, name, payload, metadata: None, tags: Tags::NONE, occurred_at }
     }
 
     /// The same with a JSON payload.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the name is none or the payload does not serialize.
+    /// [`Error::Invalid`] if the name is invalid or the payload does not serialize.
     pub fn json(
         name: impl TryInto<EventName, Error: Into<InvalidName>>,
         payload: &(impl Serialize + ?Sized),
@@ -195,28 +239,28 @@ impl NewEvent {
         Ok(Self::new(name, Payload::json(payload)?))
     }
 
-    /// Gives it an id of the caller's.
+    /// Sets the id.
     #[must_use]
     pub fn with_id(mut self, id: EventId) -> Self {
         self.id = id;
         self
     }
 
-    /// Gives it metadata.
+    /// Sets the metadata.
     #[must_use]
     pub fn with_metadata(mut self, metadata: impl Into<Option<Metadata>>) -> Self {
         self.metadata = metadata.into();
         self
     }
 
-    /// Gives it tags.
+    /// Sets the tags.
     #[must_use]
     pub fn with_tags(mut self, tags: Tags) -> Self {
         self.tags = tags;
         self
     }
 
-    /// Says when it happened; cut to the microsecond.
+    /// Sets when it happened, cut to the microsecond.
     #[must_use]
     pub fn with_occurred_at(mut self, occurred_at: OffsetDateTime) -> Self {
         self.occurred_at = clock::cut_to_micros(occurred_at);
@@ -226,8 +270,8 @@ impl NewEvent {
 
 /// An event of the log: a shared handle to its [`EventRecord`], whose fields it derefs to.
 ///
-/// A clone or a move costs a pointer, so pages, layers and folds never copy an event. Writing to a field copies
-/// the record first when another handle shares it; the store's own copy therefore never changes.
+/// A clone or a move costs a pointer, so pages, layers and folds never copy an event. It is immutable: a layer that
+/// changes what an event says takes the [record](Self::into_record) and makes a new handle from it.
 ///
 /// Two are equal when all fields are.
 #[derive(Clone, PartialEq, Eq)]
@@ -235,6 +279,7 @@ pub struct StoredEvent(Arc<EventRecord>);
 
 /// What a store knows of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventRecord {
     /// The event as it was proposed.
     pub event: NewEvent,
@@ -244,7 +289,7 @@ pub struct EventRecord {
     pub position: Position,
     /// Its place in the log.
     pub sequence_number: SequenceNumber,
-    /// When the store appended it. Never use it for order.
+    /// When the store appended it, by the store's clock, also of an imported event. Never use it for order.
     pub recorded_at: OffsetDateTime,
 }
 
@@ -263,7 +308,43 @@ impl StoredEvent {
         Self(Arc::new(EventRecord { event, stream, position, sequence_number, recorded_at }))
     }
 
-    /// The record, moved out, or copied when another handle shares it.
+    /// What identifies the event.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.0.event.id
+    }
+
+    /// What kind of event it is.
+    #[must_use]
+    pub fn name(&self) -> &EventName {
+        &self.0.event.name
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.0.event.payload
+    }
+
+    /// What is known beside it.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.0.event.metadata.as_ref()
+    }
+
+    /// What queries can ask for.
+    #[must_use]
+    pub fn tags(&self) -> &Tags {
+        &self.0.event.tags
+    }
+
+    /// When it happened, as the caller said.
+    #[must_use]
+    pub fn occurred_at(&self) -> OffsetDateTime {
+        self.0.event.occurred_at
+    }
+
+    /// The record, moved out, or copied if another handle shares it.
     #[must_use]
     pub fn into_record(self) -> EventRecord {
         Arc::unwrap_or_clone(self.0)
@@ -278,9 +359,9 @@ impl Deref for StoredEvent {
     }
 }
 
-impl DerefMut for StoredEvent {
-    fn deref_mut(&mut self) -> &mut EventRecord {
-        Arc::make_mut(&mut self.0)
+impl From<EventRecord> for StoredEvent {
+    fn from(record: EventRecord) -> Self {
+        Self(Arc::new(record))
     }
 }
 

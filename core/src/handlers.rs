@@ -19,8 +19,8 @@ type Handler<S> = Box<dyn Fn(&mut S, &StoredEvent) -> Result<(), BoxError> + Sen
 /// ```
 /// # use annals::*;
 /// let totals = Handlers::new("total", 0u64)
-///     .on("deposited", |total, event| Ok(*total += event.event.payload.to::<u64>()?))
-///     .on("withdrawn", |total, event| Ok(*total -= event.event.payload.to::<u64>()?))
+///     .on("deposited", |total, event| Ok(*total += event.payload().to_json::<u64>()?))
+///     .on("withdrawn", |total, event| Ok(*total -= event.payload().to_json::<u64>()?))
 ///     .ignore_missing();
 /// assert_eq!(totals.name(), "total");
 /// ```
@@ -35,7 +35,7 @@ impl<S: 'static> Handlers<S> {
     /// A table without handlers, for the projection `name` that begins with `initial`.
     pub fn new(name: impl Into<Cow<'static, str>>, initial: S) -> Self {
         let missing = |_: &mut S, event: &StoredEvent| {
-            Err(format!("no handler for event {}", event.event.name).into())
+            Err(format!("no handler for event {}", event.name()).into())
         };
         Self { name: name.into(), initial, table: HashMap::new(), missing: Box::new(missing) }
     }
@@ -82,7 +82,7 @@ impl<S: Clone> Projector for Handlers<S> {
     }
 
     fn apply(&self, state: &mut S, event: &StoredEvent) -> Result<(), BoxError> {
-        self.table.get(&event.event.name).unwrap_or(&self.missing)(state, event)
+        self.table.get(event.name()).unwrap_or(&self.missing)(state, event)
     }
 
     fn name(&self) -> Cow<'_, str> {

@@ -77,7 +77,7 @@ macro_rules! names {
             /// Checks and shares `text`.
             ///
             /// # Errors
-            /// [`InvalidName`] tells which rule it breaks.
+            /// [`InvalidName`] says which rule the text breaks.
             pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
                 let text = text.into();
                 check(&text)?;
@@ -146,6 +146,24 @@ macro_rules! names {
             }
         }
 
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_str() == *other
+            }
+        }
+
         impl std::str::FromStr for $name {
             type Err = InvalidName;
 
@@ -179,7 +197,8 @@ macro_rules! names {
 }
 
 names! {
-    /// The name of a category of streams, such as `orders`.
+    /// The name of a category of streams, such as `orders`. Categories that begin with `annals.` are reserved for
+    /// Annals itself: applications cannot append to them.
     CategoryName;
     /// The name of a stream inside its category, such as `o-1`.
     StreamName;
@@ -187,7 +206,8 @@ names! {
     EventName;
     /// A label that queries and write conditions can ask for, such as `course:42`.
     Tag;
-    /// How the bytes of a payload are to be read, such as `json`.
+    /// How to read the bytes of a payload, such as `json`. Encodings that begin with `annals-` are reserved for
+    /// layers of Annals: applications cannot append them.
     Encoding;
 }
 
@@ -218,7 +238,7 @@ impl StreamId {
     /// Checks both names.
     ///
     /// # Errors
-    /// [`InvalidName`] of the first that is none.
+    /// [`InvalidName`] for the first invalid name.
     pub fn new(
         category: impl TryInto<CategoryName, Error: Into<InvalidName>>,
         name: impl TryInto<StreamName, Error: Into<InvalidName>>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{Error as _, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::name::{Encoding, InvalidName};
 
@@ -35,6 +35,12 @@ pub enum InvalidPayload {
     /// The encoding is not a valid name.
     #[error("encoding: {0}")]
     Encoding(InvalidName),
+    /// The payload is not JSON, so it does not read as a value.
+    #[error("the payload is encoded as {0}, not as json")]
+    NotEncodedAsJson(Encoding),
+    /// The JSON does not read as the type that was asked for. The source may quote the payload.
+    #[error("the payload does not read as the type that was asked for")]
+    Deserialize(#[source] serde_json::Error),
 }
 
 /// What an event says: bytes and how to read them.
@@ -46,7 +52,7 @@ pub enum InvalidPayload {
 /// ```
 /// use annals::Payload;
 /// let payload = Payload::json(&serde_json::json!({ "dob": "1992-07-10" }))?;
-/// assert_eq!(payload.to::<serde_json::Value>()?["dob"], "1992-07-10");
+/// assert_eq!(payload.to_json::<serde_json::Value>()?["dob"], "1992-07-10");
 /// assert!(Payload::json_bytes(&b"{\"dob\":"[..]).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -58,6 +64,8 @@ pub struct Payload {
 
 impl Payload {
     /// Serializes `value` as JSON.
+    ///
+    /// JSON has no number for NaN and the infinities: as `serde_json` does, they become `null`.
     pub fn json(value: &(impl Serialize + ?Sized)) -> Result<Self, InvalidPayload> {
         let bytes = serde_json::to_vec(value).map_err(InvalidPayload::Serialize)?;
         // Well-formed by construction, except that a raw value may carry an escape through.
@@ -72,7 +80,7 @@ impl Payload {
         Ok(Self { encoding: Encoding::JSON, bytes })
     }
 
-    /// Takes bytes under an encoding of the caller's; under [`Encoding::JSON`] they are checked.
+    /// Takes bytes under any encoding; under [`Encoding::JSON`] they are checked.
     pub fn new(encoding: Encoding, bytes: impl Into<Bytes>) -> Result<Self, InvalidPayload> {
         if encoding == Encoding::JSON {
             return Self::json_bytes(bytes);
@@ -113,13 +121,44 @@ impl Payload {
     /// Reads a JSON payload as a `T`, which may borrow from it.
     ///
     /// # Errors
-    /// Those of `serde_json`, whose text may quote the payload; also when the encoding is not JSON.
-    pub fn to<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+    /// [`InvalidPayload::NotEncodedAsJson`], and [`InvalidPayload::Deserialize`] if the JSON is no `T`.
+    pub fn to_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, InvalidPayload> {
         if self.encoding != Encoding::JSON {
-            let text = format_args!("the payload is encoded as {}, not as json", self.encoding);
-            return Err(serde_json::Error::custom(text));
+            return Err(InvalidPayload::NotEncodedAsJson(self.encoding.clone()));
         }
-        serde_json::from_slice(&self.bytes)
+        serde_json::from_slice(&self.bytes).map_err(InvalidPayload::Deserialize)
+    }
+}
+
+/// The form of a payload in JSON and other serde formats: exact bytes, as text if they are UTF-8.
+#[derive(Serialize, Deserialize)]
+struct Form<'a> {
+    encoding: Encoding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<Vec<u8>>,
+}
+
+/// As `{"encoding": …, "text": …}`, or with `"bytes"`, a list of numbers, if the bytes are not UTF-8.
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = std::str::from_utf8(&self.bytes).ok();
+        let bytes = text.is_none().then(|| self.bytes.to_vec());
+        Form { encoding: self.encoding.clone(), text: text.map(Into::into), bytes }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Form { encoding, text, bytes } = Form::deserialize(deserializer)?;
+        let bytes = match (text, bytes) {
+            (Some(text), None) => Bytes::from(text.into_owned()),
+            (None, Some(bytes)) => bytes.into(),
+            _ => return Err(D::Error::custom("a payload has either text or bytes")),
+        };
+        Self::new(encoding, bytes).map_err(D::Error::custom)
     }
 }
 
@@ -166,9 +205,23 @@ impl Metadata {
     /// Reads the object as a `T`, which may borrow from it.
     ///
     /// # Errors
-    /// Those of `serde_json`, whose text may quote the metadata.
-    pub fn to<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.0)
+    /// [`InvalidPayload::Deserialize`] if the object is no `T`.
+    pub fn to_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, InvalidPayload> {
+        serde_json::from_slice(&self.0).map_err(InvalidPayload::Deserialize)
+    }
+}
+
+/// As the object's exact text.
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = std::str::from_utf8(&self.0).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::json_bytes(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

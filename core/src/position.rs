@@ -12,7 +12,7 @@ macro_rules! numbers {
         pub struct $name(u64);
 
         impl $name {
-            /// The largest number that a store gives: what a signed 64-bit column holds.
+            /// The largest number that a store assigns: what a signed 64-bit column holds.
             pub const MAX: Self = Self(i64::MAX as u64);
 
             /// The number as a typed one. Above [`Self::MAX`] it may be asked for, and is never found.
@@ -31,6 +31,34 @@ macro_rules! numbers {
             #[must_use]
             pub const fn next(self) -> Option<Self> {
                 if self.0 < Self::MAX.0 { Some(Self(self.0 + 1)) } else { None }
+            }
+        }
+
+        impl $name {
+            /// The number before, or `None` before 0.
+            #[must_use]
+            pub const fn prev(self) -> Option<Self> {
+                match self.0.checked_sub(1) {
+                    Some(value) => Some(Self(value)),
+                    None => None,
+                }
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = std::num::TryFromIntError;
+
+            /// Fails for a negative number.
+            fn try_from(value: i64) -> Result<Self, Self::Error> {
+                u64::try_from(value).map(Self)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
             }
         }
 

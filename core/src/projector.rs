@@ -6,11 +6,11 @@ use heck::ToKebabCase;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::adapter::EventPages;
 use crate::error::{BoxError, Error, ProjectionError, Result};
 use crate::event::StoredEvent;
 use crate::position::{Position, SequenceNumber};
-use crate::query::Source;
+use crate::query::{Direction, ReadOptions, Source};
+use crate::source::EventSource;
 
 /// How events become state: synchronous and free of I/O, so that a fold can be repeated and resumed.
 ///
@@ -36,8 +36,9 @@ use crate::query::Source;
 /// assert_eq!(CountProjector.name(), "count");
 /// ```
 pub trait Projector {
-    /// What is folded.
-    type State;
+    /// What is folded. A fold copies it once a page, so that an event that fails leaves no half of itself; see
+    /// [`fails_whole`](Self::fails_whole). A large state is best kept in parts behind `Arc`.
+    type State: Clone;
 
     /// The state before the first event.
     fn initial(&self) -> Self::State;
@@ -45,15 +46,22 @@ pub trait Projector {
     /// Changes `state` by one event.
     ///
     /// # Errors
-    /// Any error stops the fold before this event; it must leave `state` as it was.
+    /// Any error stops the fold. The projection is then as it was before this event, whatever was changed in `state`.
     fn apply(&self, state: &mut Self::State, event: &StoredEvent) -> Result<(), BoxError>;
 
-    /// The projection's name: of the type `OrderTotalsProjector` it is `order-totals` unless told otherwise.
+    /// Whether [`apply`](Self::apply) leaves `state` as it was whenever it fails, because it checks before it changes.
+    /// If so, a fold copies no state. `false` unless overridden.
+    fn fails_whole(&self) -> bool {
+        false
+    }
+
+    /// The projection's name: by default that of the type, `order-totals` for `OrderTotalsProjector`. A projection that
+    /// is stored needs a name of its own here, since a renamed type would change the default.
     fn name(&self) -> Cow<'_, str> {
         kebab_case(std::any::type_name::<Self>()).into()
     }
 
-    /// The id of the projection of `source`: the name of the stream or category, or `log`, unless told otherwise.
+    /// The id of the projection of `source`: by default the name of the stream or category, or `log`.
     fn id(&self, _state: &Self::State, source: &Source) -> String {
         match source {
             Source::Log => "log".to_owned(),
@@ -101,7 +109,7 @@ pub struct Projection<S> {
     pub last: Option<Progress>,
 }
 
-impl<S> Projection<S> {
+impl<S: Clone> Projection<S> {
     /// The projection of `source` before its first event.
     pub fn new<P: Projector<State = S>>(projector: &P, source: Source) -> Self {
         let state = projector.initial();
@@ -115,37 +123,75 @@ impl<S> Projection<S> {
         self.last.map_or(SequenceNumber::START, |last| last.sequence_number)
     }
 
-    /// Folds one event; one that it has seen before changes nothing.
+    /// Folds one event; one that it has seen before changes nothing. It copies the state, unless the projector
+    /// [fails whole](Projector::fails_whole).
     ///
     /// # Errors
-    /// [`Error::Projection`] names the event that the projector refused; the projection stands before it.
+    /// [`Error::Projection`] names the event that the projector rejected; the projection is as it was before it.
     pub fn apply<P>(&mut self, projector: &P, event: &StoredEvent) -> Result<()>
     where
         P: Projector<State = S>,
     {
-        self.step(projector, event)?;
-        self.id = projector.id(&self.state, &self.source);
-        Ok(())
+        self.apply_all(projector, std::slice::from_ref(event))
     }
 
-    /// Folds pages of events, as [`EventStore::pages`](crate::EventStore::pages) gives them: in ascending order, as an
-    /// event that is not beyond the last one changes nothing.
+    /// Folds events in ascending order; those that it has seen before change nothing. It copies the state once, unless
+    /// the projector [fails whole](Projector::fails_whole).
     ///
     /// # Errors
-    /// Those of the pages, and as [`apply`](Self::apply); the projection stands before the event that failed.
-    ///
-    /// # Cancel safety
-    /// The projection then stands after some whole number of events, and can be resumed.
-    pub async fn fold<P>(&mut self, projector: &P, mut pages: EventPages) -> Result<()>
+    /// As [`apply`](Self::apply): the projection is then after the last event before the one that failed.
+    pub fn apply_all<P>(&mut self, projector: &P, events: &[StoredEvent]) -> Result<()>
     where
         P: Projector<State = S>,
     {
+        let copy = (!projector.fails_whole() && !events.is_empty())
+            .then(|| (self.state.clone(), self.last));
+        let mut folded = Ok(());
+        for (nth, event) in events.iter().enumerate() {
+            folded = self.step(projector, event);
+            if folded.is_err() {
+                if let Some((state, last)) = copy {
+                    (self.state, self.last) = (state, last);
+                    let whole = events.get(..nth).unwrap_or_default();
+                    // They were applied a moment ago; a projector that depends on nothing else takes them again.
+                    whole.iter().try_for_each(|event| self.step(projector, event))?;
+                }
+                break;
+            }
+        }
+        self.id = projector.id(&self.state, &self.source);
+        folded
+    }
+
+    /// Folds what `source` has after the last event folded, as far as `options` bound it.
+    ///
+    /// # Errors
+    /// Those of the read, and as [`apply`](Self::apply): the projection is as it was before the event that failed.
+    /// [`Error::Invalid`] if the read goes backward, or if it follows without a bound, so that it would never end.
+    ///
+    /// # Cancel safety
+    /// The projection is then after some whole number of events, and can be resumed.
+    pub async fn fold<P, E>(
+        &mut self,
+        projector: &P,
+        source: &E,
+        options: ReadOptions,
+    ) -> Result<()>
+    where
+        P: Projector<State = S>,
+        E: EventSource + ?Sized,
+    {
+        if options.direction == Direction::Backward {
+            return Err(Error::invalid("a fold goes forward"));
+        }
+        if options.is_unbounded() {
+            return Err(Error::invalid("a fold of an unbounded follow never ends"));
+        }
+        let mut pages = source.pages(options.after(self.sequence_number()));
         loop {
             let page = std::future::poll_fn(|context| pages.as_mut().poll_next(context)).await;
             let Some(page) = page.transpose()? else { return Ok(()) };
-            let folded = page.iter().try_for_each(|event| self.step(projector, event));
-            self.id = projector.id(&self.state, &self.source);
-            folded?;
+            self.apply_all(projector, &page.events)?;
         }
     }
 

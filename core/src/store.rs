@@ -2,20 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use crate::adapter::{Append, EventPages, StorageAdapter};
+use crate::adapter::{Append, StorageAdapter};
 use crate::capability::Capabilities;
-use crate::condition::WriteCondition;
-use crate::error::Result;
-use crate::event::{NewEvent, StoredEvent};
+use crate::condition::{LAYER_CONDITION_DEPTH, MAX_CONDITION_DEPTH, WriteCondition};
+use crate::error::{Error, Result};
+use crate::event::{EventId, NewEvent, StoredEvent};
 use crate::name::{CategoryName, StreamId};
+use crate::page::EventPages;
+use crate::position::{Position, SequenceNumber};
 use crate::projector::{Projection, Projector};
-use crate::query::{Query, ReadOptions, Source};
+use crate::query::{Query, QueryItem, ReadOptions, Source};
+use crate::source::EventSource;
 use crate::trace;
 
 /// A log of events in some database: the entry point of an application.
@@ -41,12 +45,18 @@ pub struct EventStore {
 }
 
 impl EventStore {
-    /// A store over `adapter`; an `Arc<dyn StorageAdapter>` will do as well.
+    /// A store over `adapter`, which may also be an `Arc<dyn StorageAdapter>`.
     pub fn new(adapter: impl StorageAdapter) -> Self {
         Self { adapter: Arc::new(adapter) }
     }
 
-    /// What its adapters can do.
+    /// The adapter, with all its layers.
+    #[must_use]
+    pub fn adapter(&self) -> &Arc<dyn StorageAdapter> {
+        &self.adapter
+    }
+
+    /// What its adapter, with all its layers, can do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.adapter.capabilities()
@@ -70,32 +80,81 @@ impl EventStore {
         EventLog { store: self.clone() }
     }
 
-    /// Appends to several streams: all of `writes` or none. Gives the events as stored, in the order given.
+    /// A handle to the events that `query` matches.
+    #[must_use]
+    pub fn query(&self, query: impl Into<Query>) -> EventQuery {
+        EventQuery { store: self.clone(), query: query.into() }
+    }
+
+    /// Appends to several streams: all of `writes` or none.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error): after any but `OutcomeUnknown` nothing was written.
+    /// See [`Error`]: after any but `OutcomeUnknown` nothing was written. [`Error::Invalid`] also if an application
+    /// uses what is reserved for Annals: categories that begin with `annals.`, encodings that begin with `annals-`, the
+    /// event name `discarded`; or nests conditions so deep that nothing is left for layers.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, all or nothing is stored, and nothing stays locked. To find out which, look
-    /// the event ids up, or append the same events again: `DuplicateEvent` says that they are there.
-    pub async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+    /// If it is dropped before it is done, all or nothing is stored, and nothing stays locked. To find out which, look
+    /// the events up by [`event`](Self::event), or append them again: `DuplicateEvent` says that they are there.
+    pub async fn append(&self, writes: impl IntoIterator<Item = Append>) -> Result<Appended> {
+        let writes: Vec<Append> = writes.into_iter().collect();
+        writes.iter().try_for_each(check_reserved)?;
+        self.append_reserved(writes).await
+    }
+
+    /// For crates of Annals: [`append`](Self::append) that also takes what is reserved for them.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    ///
+    /// # Cancel safety
+    /// As [`append`](Self::append).
+    pub async fn append_reserved(&self, writes: Vec<Append>) -> Result<Appended> {
         let adapter = self.adapter.as_ref();
-        trace::appending(adapter.name(), &writes);
+        let begun = trace::appending(adapter.name(), &writes);
         let outcome = adapter.append(writes).await;
-        trace::append_ended(adapter.name(), &outcome);
-        outcome
+        trace::append_ended(adapter.name(), begun, &outcome);
+        outcome.map(Appended)
     }
 
     /// Reads what `query` matches, event by event.
     pub fn read(&self, query: impl Into<Query>, options: ReadOptions) -> Events {
-        Events { pages: Some(self.pages(query, options)), page: VecDeque::new() }
+        let pages = Some(self.pages(query, options));
+        Events { pages, page: VecDeque::new(), is_unbounded: options.is_unbounded() }
     }
 
     /// Reads what `query` matches, page by page: the faster form for folds and copies.
     pub fn pages(&self, query: impl Into<Query>, options: ReadOptions) -> EventPages {
         let query = query.into();
         trace::reading(self.adapter.name(), &query, &options);
-        self.adapter.read(query, options)
+        trace::watched(&self.adapter, self.adapter.read(query, options))
+    }
+
+    /// Reads what `query` matches after `after`, and goes on with what is appended later: rule R6 of
+    /// [`StorageAdapter`]. It never ends by itself; each page says how far it has come.
+    pub fn follow(&self, query: impl Into<Query>, after: SequenceNumber) -> EventPages {
+        self.pages(query, ReadOptions::default().after(after).follow())
+    }
+
+    /// The event with this id, or `None` if the log has none: what to ask after [`Error::OutcomeUnknown`].
+    ///
+    /// # Errors
+    /// Those of the adapter's read; [`Error::Unsupported`] if it does not know the ids of all events.
+    ///
+    /// # Cancel safety
+    /// Reads only: nothing is lost if it is dropped.
+    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>> {
+        let query = QueryItem::new(Source::Log).with_ids([id]);
+        self.read(query, ReadOptions::default().limit(1)).next().await.transpose()
+    }
+
+    /// Closes the adapter: finishes the appends that were taken, and ends every later call and open read with
+    /// [`Error::Closed`]. It may be called again.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the adapter is closed all the same.
+    pub async fn close(&self) {
+        self.adapter.close().await;
     }
 
     /// The last event that `query` matches, or `None`.
@@ -104,13 +163,88 @@ impl EventStore {
     /// Those of the adapter's read.
     ///
     /// # Cancel safety
-    /// Reads only: nothing is lost when it is dropped.
+    /// Reads only: nothing is lost if it is dropped.
     pub async fn latest(&self, query: impl Into<Query>) -> Result<Option<StoredEvent>> {
         self.read(query, ReadOptions::last(1)).next().await.transpose()
     }
 }
 
-/// A handle to one stream.
+fn check_reserved(write: &Append) -> Result<()> {
+    let category = &write.stream.category;
+    if !write.events.is_empty() && category.as_str().starts_with("annals.") {
+        let text = format!("category {category} is reserved: names that begin with `annals.` are");
+        return Err(Error::invalid(text));
+    }
+    for event in &write.events {
+        let encoding = event.payload.encoding();
+        if encoding.as_str().starts_with("annals-") {
+            let text =
+                format!("encoding {encoding} is reserved: those that begin with `annals-` are");
+            return Err(Error::invalid(text));
+        }
+        if event.name == "discarded" {
+            return Err(Error::invalid("the event name `discarded` is reserved"));
+        }
+    }
+    write.condition.check_depth(MAX_CONDITION_DEPTH - LAYER_CONDITION_DEPTH)
+}
+
+/// The events of an append as they were stored, in the order given.
+///
+/// ```
+/// # use annals::*;
+/// # use annals_memory::MemoryAdapter;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// # let stream = EventStore::new(MemoryAdapter::new()).stream(StreamId::from_static("orders", "o-1"));
+/// let placed = stream.append([NewEvent::json("order-placed", &12)?], WriteCondition::StreamIsEmpty).await?;
+/// let paid = NewEvent::json("order-paid", &12)?;
+/// stream.append([paid], placed.is_last()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended(Vec<StoredEvent>);
+
+impl Appended {
+    /// The position of the last event; `None` if nothing was appended.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.last().map(|event| event.position)
+    }
+
+    /// The condition that the last event of this append is still the last one of its stream:
+    /// [`WriteCondition::PositionIs`], or [`WriteCondition::StreamIsEmpty`] if nothing was appended.
+    #[must_use]
+    pub fn is_last(&self) -> WriteCondition {
+        self.position().map_or(WriteCondition::StreamIsEmpty, WriteCondition::PositionIs)
+    }
+
+    /// The events, moved out.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<StoredEvent> {
+        self.0
+    }
+}
+
+impl Deref for Appended {
+    type Target = [StoredEvent];
+
+    fn deref(&self) -> &[StoredEvent] {
+        &self.0
+    }
+}
+
+impl IntoIterator for Appended {
+    type Item = StoredEvent;
+    type IntoIter = std::vec::IntoIter<StoredEvent>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// A handle to one stream. It is no `futures::Stream`; [`read`](Self::read) returns one.
 #[derive(Debug, Clone)]
 pub struct EventStream {
     store: EventStore,
@@ -130,6 +264,31 @@ pub struct EventLog {
     store: EventStore,
 }
 
+/// A handle to the events that a query matches.
+#[derive(Debug, Clone)]
+pub struct EventQuery {
+    store: EventStore,
+    query: Query,
+}
+
+impl EventQuery {
+    /// What it asks for.
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The narrowest source that holds all that it can match.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.query.scope().unwrap_or(Source::Log)
+    }
+
+    fn to_query(&self) -> Query {
+        self.query.clone()
+    }
+}
+
 impl EventStream {
     /// Which stream it is.
     #[must_use]
@@ -143,12 +302,12 @@ impl EventStream {
         Source::Stream(self.id.clone())
     }
 
-    /// Appends `events`, all or none, if `condition` holds; gives them as stored. Of no events only the
-    /// condition is judged.
+    /// Appends `events`, all or none, if `condition` holds, and returns the stored events. With no events, only the
+    /// condition is checked.
     ///
     /// # Errors
-    /// [`ConditionFailed`](crate::Error::ConditionFailed) tells what was expected and found; see
-    /// [`Error`](crate::Error) for the others.
+    /// [`ConditionFailed`](Error::ConditionFailed) says what was expected and found; see [`Error`] and
+    /// [`EventStore::append`] for the others.
     ///
     /// # Cancel safety
     /// As [`EventStore::append`]: all or nothing is stored, and nothing stays locked.
@@ -156,9 +315,12 @@ impl EventStream {
         &self,
         events: impl IntoIterator<Item = NewEvent>,
         condition: WriteCondition,
-    ) -> Result<Vec<StoredEvent>> {
-        let write = Append::new(self.id.clone(), events, condition);
-        self.store.append(vec![write]).await
+    ) -> Result<Appended> {
+        self.store.append([Append::new(self.id.clone(), events, condition)]).await
+    }
+
+    fn to_query(&self) -> Query {
+        self.source().into()
     }
 }
 
@@ -174,6 +336,10 @@ impl EventCategory {
     pub fn source(&self) -> Source {
         Source::Category(self.name.clone())
     }
+
+    fn to_query(&self) -> Query {
+        self.source().into()
+    }
 }
 
 impl EventLog {
@@ -182,6 +348,11 @@ impl EventLog {
     pub fn source(&self) -> Source {
         Source::Log
     }
+
+    #[expect(clippy::unused_self, reason = "the other handles need it")]
+    fn to_query(&self) -> Query {
+        Query::All
+    }
 }
 
 macro_rules! reads {
@@ -189,33 +360,38 @@ macro_rules! reads {
         impl $handle {
             /// Reads its events one by one.
             pub fn read(&self, options: ReadOptions) -> Events {
-                self.store.read(self.source(), options)
+                self.store.read(self.to_query(), options)
             }
 
             /// Reads its events page by page: the faster form for folds and copies.
             pub fn pages(&self, options: ReadOptions) -> EventPages {
-                self.store.pages(self.source(), options)
+                self.store.pages(self.to_query(), options)
             }
 
-            /// Its last event, or `None` when it has none.
+            /// Reads its events after `after`, and goes on with what is appended later; see [`EventStore::follow`].
+            pub fn follow(&self, after: SequenceNumber) -> EventPages {
+                self.store.follow(self.to_query(), after)
+            }
+
+            /// Its last event, or `None` if it has none.
             ///
             /// # Errors
             /// Those of the adapter's read.
             ///
             /// # Cancel safety
-            /// Reads only: nothing is lost when it is dropped.
+            /// Reads only: nothing is lost if it is dropped.
             pub async fn latest(&self) -> Result<Option<StoredEvent>> {
-                self.store.latest(self.source()).await
+                self.store.latest(self.to_query()).await
             }
 
             /// Folds all its events with `projector`, from its initial state.
             ///
             /// # Errors
-            /// Those of the adapter's read, and [`Projection`](crate::Error::Projection) when the projector
-            /// refuses an event. To keep the state up to there, [`resume`](Self::resume) a projection of yours.
+            /// Those of the adapter's read, and [`Projection`](crate::Error::Projection) if the projector
+            /// rejects an event. To keep the state up to there, [`resume`](Self::resume) a projection of yours.
             ///
             /// # Cancel safety
-            /// Reads only: nothing is lost when it is dropped.
+            /// Reads only: nothing is lost if it is dropped.
             pub async fn project<P: Projector>(&self, projector: &P) -> Result<Projection<P::State>> {
                 let mut projection = Projection::new(projector, self.source());
                 self.resume(projector, &mut projection).await?;
@@ -225,32 +401,41 @@ macro_rules! reads {
             /// Folds the events that `projection` has not seen yet into it.
             ///
             /// # Errors
-            /// As [`project`](Self::project); `projection` then stands before the event that failed, and
+            /// As [`project`](Self::project); `projection` is then as it was before the event that failed, and
             /// can be resumed.
             ///
             /// # Cancel safety
-            /// `projection` then stands after some whole number of events, and can be resumed.
+            /// `projection` is then after some whole number of events, and can be resumed.
             pub async fn resume<P: Projector>(
                 &self,
                 projector: &P,
                 projection: &mut Projection<P::State>,
             ) -> Result<()> {
-                let after = projection.sequence_number();
-                let pages = self.pages(ReadOptions::default().after(after));
-                projection.fold(projector, pages).await
+                projection.fold(projector, self, ReadOptions::default()).await
+            }
+        }
+
+        impl EventSource for $handle {
+            fn source(&self) -> Source {
+                self.source()
+            }
+
+            fn pages(&self, options: ReadOptions) -> EventPages {
+                self.pages(options)
             }
         }
     )*};
 }
 
-reads!(EventStream EventCategory EventLog);
+reads!(EventStream EventCategory EventLog EventQuery);
 
-/// A read, event by event: a [`Stream`] that also has [`next`](Self::next) of its own. Ends at the head of the
-/// log, or after its first error.
+/// A read, event by event: a [`Stream`] that also has [`next`](Self::next) of its own. It ends at the head of what it
+/// reads, or after its first error; a follow goes on.
 #[must_use = "a read does nothing until it is polled"]
 pub struct Events {
     pages: Option<EventPages>,
     page: VecDeque<StoredEvent>,
+    is_unbounded: bool,
 }
 
 impl Events {
@@ -260,7 +445,7 @@ impl Events {
     /// Those of the adapter's read; the read ends with them.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, no event is lost: the next call gives it.
+    /// If it is dropped before it is done, no event is lost: the next call returns it.
     pub async fn next(&mut self) -> Option<Result<StoredEvent>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
@@ -268,11 +453,16 @@ impl Events {
     /// All events that are left, in memory.
     ///
     /// # Errors
-    /// The first of the adapter's read.
+    /// The first of the adapter's read. [`Error::Invalid`] for a follow without a bound, which never ends.
     ///
     /// # Cancel safety
-    /// Reads only: nothing is lost when it is dropped.
+    /// Reads only: nothing is lost if it is dropped.
     pub async fn into_vec(mut self) -> Result<Vec<StoredEvent>> {
+        if self.is_unbounded {
+            return Err(Error::invalid(
+                "an unbounded follow never ends: take its events one by one",
+            ));
+        }
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event?);
@@ -291,7 +481,7 @@ impl Stream for Events {
             }
             let Some(pages) = &mut self.pages else { return Poll::Ready(None) };
             match ready!(pages.as_mut().poll_next(context)) {
-                Some(Ok(page)) => self.page = page.into(),
+                Some(Ok(page)) => self.page = page.events.into(),
                 Some(Err(error)) => {
                     self.pages = None;
                     return Poll::Ready(Some(Err(error)));

@@ -1,9 +1,12 @@
 //! Budgets of allocations: of an append, and of every event that is read or folded.
 
+use std::sync::Mutex;
+
 use allocation_counter::{AllocationInfo, measure};
 use annals::{
-    Append, BoxError, EventName, EventStore, NewEvent, Payload, Position, Projection, Projector,
-    ReadOptions, Result, Source, StoredEvent, StreamId, WriteCondition,
+    Append, BoxError, EventName, EventPages, EventSource, EventStore, NewEvent, Page, Payload,
+    Position, Projection, Projector, ReadOptions, Result, SequenceNumber, Source, StoredEvent,
+    StreamId, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -51,15 +54,28 @@ fn allocations(mut work: impl FnMut()) -> u64 {
     count_total
 }
 
+/// Pages that are read once, and were made before.
+struct Once(Mutex<Option<EventPages>>);
+
+impl EventSource for Once {
+    fn source(&self) -> Source {
+        Source::Log
+    }
+
+    fn pages(&self, _: ReadOptions) -> EventPages {
+        self.0.lock().expect("not poisoned").take().expect("folds once")
+    }
+}
+
 #[test]
 fn a_fold_of_events_in_memory_allocates_nothing_per_event() {
     let log = now(store(10_000).log().read(ReadOptions::default()).into_vec()).expect("reads");
     let fold = |count: usize| {
-        let mut pages = Some(stream::iter([Ok(log[..count].to_vec())]).boxed());
+        let page = Page::new(log[..count].to_vec(), SequenceNumber::new(count as u64)).at_head();
+        let pages = Once(Mutex::new(Some(stream::iter([Ok(page)]).boxed())));
         allocations(|| {
             let mut projection = Projection::new(&Bytes, Source::Log);
-            let pages = pages.take().expect("folds once");
-            now(projection.fold(&Bytes, pages)).expect("folds");
+            now(projection.fold(&Bytes, &pages, ReadOptions::default())).expect("folds");
             assert_eq!(projection.state, count * 100);
         })
     };

@@ -1,6 +1,6 @@
 //! Who did what when: folded from the events of an import.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use annals::{
     BoxError, Error, EventStore, Projection, Projector, Query, QueryItem, ReadOptions, Source,
@@ -27,7 +27,7 @@ pub struct Activity {
     /// By name.
     pub authors: BTreeMap<String, Author>,
     /// How many commits changed each file.
-    pub files: HashMap<String, u64>,
+    pub files: BTreeMap<String, u64>,
     /// Commits in each month, `1992-07`.
     pub months: BTreeMap<String, u64>,
 }
@@ -72,20 +72,20 @@ impl Projector for ActivityProjector {
     }
 
     fn apply(&self, activity: &mut Activity, event: &StoredEvent) -> Result<(), BoxError> {
-        if event.event.name == COMMIT_RECORDED {
-            let commit: CommitRecorded = event.event.payload.to()?;
-            let at = event.event.occurred_at;
+        if *event.name() == COMMIT_RECORDED {
+            let commit: CommitRecorded = event.payload().to_json()?;
+            let at = event.occurred_at();
             let month = format!("{:04}-{:02}", at.year(), u8::from(at.month()));
             *activity.months.entry(month).or_default() += 1;
             activity.authors.entry(commit.author).or_default().commits += 1;
-        } else if event.event.name == FILE_CHANGED {
-            let change: FileChanged = event.event.payload.to()?;
+        } else if *event.name() == FILE_CHANGED {
+            let change: FileChanged = event.payload().to_json()?;
             let author = activity.authors.entry(change.author).or_default();
             author.added += change.added.unwrap_or(0);
             author.deleted += change.deleted.unwrap_or(0);
             *activity.files.entry(change.path).or_default() += 1;
         } else {
-            return Err(format!("no handler for event {}", event.event.name).into());
+            return Err(format!("no handler for event {}", event.name()).into());
         }
         Ok(())
     }
@@ -107,6 +107,6 @@ pub async fn activity(
         QueryItem::new(streams.files.clone()),
     ]);
     let mut projection = Projection::new(&ActivityProjector, Source::Log);
-    projection.fold(&ActivityProjector, store.pages(query, ReadOptions::default())).await?;
+    projection.fold(&ActivityProjector, &store.query(query), ReadOptions::default()).await?;
     Ok(projection)
 }

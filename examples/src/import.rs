@@ -1,17 +1,17 @@
 //! Imports the history of a repository into an event store: once, however often and by whomever it is tried.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use annals::{
-    Append, BoxError, CategoryName, Error, EventId, EventName, EventStore, NewEvent, Payload,
-    ReadOptions, SequenceNumber, StreamId, StreamName, WriteCondition,
+    Append, BoxError, CategoryName, Error, EventName, EventStore, NewEvent, Payload, QueryItem,
+    ReadOptions, SequenceNumber, StoredEvent, StreamId, StreamName, WriteCondition,
 };
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::git::{Commit, FileChange, Repository};
+use crate::git::{Commit, Dated, FileChange, Repository};
 
 /// The name of the event that a commit leaves in the stream of its repository.
 pub const COMMIT_RECORDED: EventName = EventName::from_static("commit-recorded");
@@ -26,6 +26,15 @@ pub struct CommitRecorded {
     pub author: String,
     pub subject: String,
     pub files: usize,
+    /// Where the time of the event is from; left out if it is the author's.
+    #[serde(default, skip_serializing_if = "Dated::is_author")]
+    pub dated: Dated,
+}
+
+impl CommitRecorded {
+    fn of(event: &StoredEvent) -> Result<Self, Error> {
+        event.payload().to_json().map_err(Error::corrupt)
+    }
 }
 
 /// What a `file-changed` event says.
@@ -49,7 +58,15 @@ pub struct Imported {
     pub events: u64,
     /// Commits that were in the store already, or that another import appended meanwhile.
     pub known: u64,
+    /// Of the commits appended, those whose author's line has no readable date; see [`Dated`].
+    pub redated: u64,
 }
+
+/// How often an append is tried again while the store is unavailable, in a row. An SQLite file that another program
+/// appends to all the time is, as each append waits for its lock only so long.
+const PATIENCE: u32 = 10;
+/// Between two of those tries, for a server that starts again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The streams of one repository.
 #[derive(Debug, Clone)]
@@ -61,12 +78,51 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// The streams of `repository`.
+    /// The streams that `repository` has in `store`, or will have: named after its first commit, and after what that
+    /// was at the first import. A shallow clone that learns of older commits keeps its streams, and a shallow clone of
+    /// a repository that the store has already shares those.
     ///
     /// # Errors
-    /// Does not happen for a repository that git knows: its id is a hash.
-    pub fn of(repository: &Repository) -> Result<Self, Error> {
-        let id: String = repository.id().chars().take(12).collect();
+    /// Those of the store's read, and of git.
+    ///
+    /// # Cancel safety
+    /// Reads only: nothing is lost when it is dropped.
+    pub async fn of(store: &EventStore, repository: &Repository) -> Result<Self, BoxError> {
+        let own = Self::named(repository.id())?;
+        if store.stream(own.repository.clone()).latest().await?.is_some() {
+            return Ok(own);
+        }
+        // Whether a repository of the store is this one, by its name: that of a commit.
+        let mut others: BTreeMap<StreamName, bool> = BTreeMap::new();
+        let query =
+            QueryItem::new(own.repository.category.clone()).with_names([COMMIT_RECORDED])?;
+        let mut events = store.read(query, ReadOptions::default());
+        while let Some(event) = events.next().await {
+            let event = event?;
+            let name = &event.stream.name;
+            let same = if let Some(same) = others.get(name) {
+                *same
+            } else {
+                // A commit that is the first no more, since there are older ones now.
+                let root = repository.roots().iter().any(|root| root.starts_with(name.as_str()));
+                let same = !root && repository.has(name.as_str())?;
+                others.insert(name.clone(), same);
+                same
+            };
+            // Or it has the commit at which this clone was cut.
+            let holds_cut = || -> Result<bool, Error> {
+                let said = CommitRecorded::of(&event)?;
+                Ok(repository.is_shallow() && repository.roots().contains(&said.hash))
+            };
+            if same || holds_cut()? {
+                return Ok(Self::named(name.as_str())?);
+            }
+        }
+        Ok(own)
+    }
+
+    fn named(id: &str) -> Result<Self, Error> {
+        let id: String = id.chars().take(12).collect();
         Ok(Self {
             repository: StreamId::new("repositories", id.as_str())?,
             files: CategoryName::new(format!("files:{id}"))?,
@@ -103,7 +159,7 @@ pub fn path_text(path: &[u8]) -> String {
 }
 
 /// The name of a file's stream: its path as text, or of a path too long for a name its end and a digest. `%~`
-/// never stands in a path's text, so the two kinds do not meet.
+/// never occurs in the text of a path, so the two kinds do not meet.
 fn stream_name(path: &[u8]) -> String {
     let text = path_text(path);
     if text.len() <= annals::MAX_NAME_BYTES {
@@ -121,11 +177,12 @@ fn stream_name(path: &[u8]) -> String {
 /// repository's stream and one `file-changed` event to each file's, all in one call. `progress` is told of each
 /// commit.
 ///
-/// The repository's stream must stand where this import last saw it, so that two imports at once append each
-/// commit once: the one that loses reads what the other did, and goes on.
+/// The repository's stream must be where this import last saw it, so that two imports at once append each commit
+/// once: the one that loses reads what the other did, and goes on. While the store is unavailable, or does not say
+/// whether it took an append, the import reads what is there and tries again, a few times in a row.
 ///
 /// # Errors
-/// Those of git and of the store. What was appended until then stays, and a later import goes on from there.
+/// Those of git, and of the store if it stays unavailable. What was appended until then stays, and a later import goes on from there.
 ///
 /// # Cancel safety
 /// Dropped, the import ends between two commits or with one whole; a later import goes on from there.
@@ -134,12 +191,13 @@ pub async fn import(
     repository: &Repository,
     mut progress: impl FnMut(),
 ) -> Result<Imported, BoxError> {
-    let streams = Streams::of(repository)?;
+    let streams = Streams::of(store, repository).await?;
     let mut seen = Seen::default();
     seen.catch_up(store, &streams).await?;
     let mut imported = Imported::default();
     for commit in repository.history()? {
         let commit = commit?;
+        let mut patience = PATIENCE;
         loop {
             if seen.commits.contains(&commit.hash) {
                 imported.known += 1;
@@ -149,6 +207,7 @@ pub async fn import(
                 Ok(stored) => {
                     imported.commits += 1;
                     imported.events += stored.len() as u64;
+                    imported.redated += u64::from(!commit.dated.is_author());
                     let own = stored.into_iter().find(|event| event.stream == streams.repository);
                     if let Some(own) = own {
                         seen.note(commit.hash.clone(), own.sequence_number, own.position);
@@ -165,6 +224,14 @@ pub async fn import(
                             commit.hash
                         )
                         .into());
+                    }
+                }
+                Err(Error::Unavailable(_) | Error::OutcomeUnknown(_)) if patience > 0 => {
+                    tokio::time::sleep(PAUSE).await;
+                    patience -= 1;
+                    match seen.catch_up(store, &streams).await {
+                        Err(Error::Unavailable(_)) => {}
+                        read => read?,
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -200,12 +267,12 @@ impl Seen {
         self.condition = WriteCondition::PositionIs(position);
     }
 
-    async fn catch_up(&mut self, store: &EventStore, streams: &Streams) -> Result<(), BoxError> {
+    async fn catch_up(&mut self, store: &EventStore, streams: &Streams) -> Result<(), Error> {
         let stream = store.stream(streams.repository.clone());
         let mut events = stream.read(ReadOptions::default().after(self.last));
         while let Some(event) = events.next().await {
             let event = event?;
-            let said: CommitRecorded = event.event.payload.to()?;
+            let said = CommitRecorded::of(&event)?;
             self.note(said.hash, event.sequence_number, event.position);
         }
         Ok(())
@@ -219,24 +286,17 @@ fn writes(
     commit: &Commit,
     condition: &WriteCondition,
 ) -> Result<Vec<Append>, BoxError> {
-    let at = OffsetDateTime::from_unix_timestamp(commit.seconds)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-        .clamp(EARLIEST, LATEST);
     let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, streams.files.as_str().as_bytes());
     let namespace = Uuid::new_v5(&namespace, commit.hash.as_bytes());
-    let event = |name: EventName, payload: Payload, key: &[u8]| NewEvent {
-        id: EventId::from_uuid(Uuid::new_v5(&namespace, key)),
-        name,
-        payload,
-        metadata: None,
-        tags: annals::Tags::NONE,
-        occurred_at: at,
+    let event = |name: EventName, payload: Payload, key: &[u8]| {
+        NewEvent::from_parts(Uuid::new_v5(&namespace, key).into(), name, payload, commit.at)
     };
     let recorded = Payload::json(&CommitRecorded {
         hash: commit.hash.clone(),
         author: commit.author.clone(),
         subject: commit.subject.clone(),
         files: commit.files.len(),
+        dated: commit.dated,
     })?;
     let recorded = event(COMMIT_RECORDED, recorded, b"");
     let mut writes = vec![Append::new(streams.repository.clone(), [recorded], condition.clone())];
@@ -253,7 +313,3 @@ fn writes(
     }
     Ok(writes)
 }
-
-/// Commits can claim any time; a store keeps the years 1 to 9999.
-const EARLIEST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
-const LATEST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59 UTC);

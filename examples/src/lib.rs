@@ -4,6 +4,24 @@ pub mod activity;
 pub mod chart;
 pub mod git;
 pub mod import;
+pub mod quickstart;
 pub mod store;
 pub mod tables;
 pub mod terminal;
+
+/// The programs in the READMEs are tests of the documentation.
+#[cfg(doctest)]
+mod readme {
+    #[doc = include_str!("../../README.md")]
+    mod repository {}
+    #[doc = include_str!("../../adapters/memory/README.md")]
+    mod memory {}
+    #[doc = include_str!("../../adapters/postgres/README.md")]
+    mod postgres {}
+    #[doc = include_str!("../../adapters/sqlite/README.md")]
+    mod sqlite {}
+    #[doc = include_str!("../../state/README.md")]
+    mod state {}
+    #[doc = include_str!("../../testkit/README.md")]
+    mod testkit {}
+}

@@ -1,78 +1,84 @@
 //! Opens the store that the command line names.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use annals::{BoxError, EventStore};
+use annals::{BoxError, Error, EventStore};
 use annals_memory::MemoryAdapter;
-use annals_postgres::{PostgresAdapter, PostgresOptions};
-use annals_sqlite::SqliteAdapter;
+use annals_postgres::PostgresOptions;
+use annals_postgres::tokio_postgres::Config;
+use annals_postgres::tokio_postgres::config::Host;
+use annals_sqlite::SqliteOptions;
 
-/// A store, and its adapter to close it with.
-#[derive(Debug)]
-pub enum Store {
-    /// In the memory of this program.
-    Memory(MemoryAdapter),
-    /// In an SQLite file.
-    Sqlite(SqliteAdapter),
-    /// In the schema `annals` of a PostgreSQL database.
-    Postgres(PostgresAdapter),
+/// Opens the store of this name: `memory`, the path of an SQLite file, or the URL or the connection string
+/// (`host=localhost dbname=app`) of a PostgreSQL database. It is made if it is not there. What begins as a connection
+/// string does, with a word and `=`, is one: a file of such a name is `./a=b.db`.
+///
+/// # Errors
+/// Names what can be given, if it is something else; which store cannot be opened, and why.
+///
+/// # Cancel safety
+/// If it is dropped before it is done, nothing stays open.
+pub async fn open(name: &str) -> Result<EventStore, BoxError> {
+    if name.is_empty() || (name.contains("://") && !is_postgres(name)) {
+        return Err(format!("there is no store {:?}; give: {CHOICES}", shown(name)).into());
+    }
+    of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
 }
 
-impl Store {
-    /// Opens the store of this name: `memory`, the path of an SQLite file, or the URL of a PostgreSQL database. It is
-    /// made if it is not there.
-    ///
-    /// # Errors
-    /// Names what can be given, when it is something else; which store cannot be opened, and why.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done, nothing stays open.
-    pub async fn open(name: &str) -> Result<Self, BoxError> {
-        if name.is_empty() || (name.contains("://") && !is_postgres(name)) {
-            return Err(format!("there is no store {:?}; give: {CHOICES}", shown(name)).into());
-        }
-        Self::of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
+async fn of(name: &str) -> annals::Result<EventStore> {
+    if name == "memory" {
+        return Ok(EventStore::new(MemoryAdapter::new()));
     }
-
-    async fn of(name: &str) -> annals::Result<Self> {
-        if name == "memory" {
-            return Ok(Self::Memory(MemoryAdapter::new()));
-        }
-        if is_postgres(name) {
-            let options = PostgresOptions::new(name)?;
-            options.migrate().await?;
-            return Ok(Self::Postgres(options.connect().await?));
-        }
-        Ok(Self::Sqlite(SqliteAdapter::open(name).await?))
+    if is_postgres(name) {
+        let options = PostgresOptions::new(name).map_err(|error| {
+            // What a parser does not understand, and so repeats, may be a part of a password.
+            if config(name).is_some() { error } else { Error::invalid(UNREADABLE) }
+        })?;
+        options.migrate().await?;
+        return Ok(EventStore::new(options.connect().await?));
     }
-
-    /// The event store.
-    #[must_use]
-    pub fn events(&self) -> EventStore {
-        match self {
-            Self::Memory(adapter) => EventStore::new(adapter.clone()),
-            Self::Sqlite(adapter) => EventStore::new(adapter.clone()),
-            Self::Postgres(adapter) => EventStore::new(adapter.clone()),
-        }
-    }
-
-    /// Waits until all is in its place: of an SQLite store one file, without those beside it.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done, the store closes by itself.
-    pub async fn close(self) {
-        match self {
-            Self::Memory(_) => {}
-            Self::Sqlite(adapter) => adapter.close().await,
-            Self::Postgres(adapter) => adapter.close().await,
-        }
-    }
+    // Several programs may be at work on the file: SQLite does not let them take turns.
+    let options = SqliteOptions::new().with_lock_timeout(Duration::from_secs(60));
+    Ok(EventStore::new(options.open(name).await?))
 }
 
-const CHOICES: &str = "memory, the path of an SQLite file, or the URL of a PostgreSQL database";
+const CHOICES: &str = "memory, the path of an SQLite file, or the URL or the connection string of a PostgreSQL database";
+const UNREADABLE: &str = "it cannot be read as PostgreSQL's connection strings; what is wrong with it is not shown, as it may hold a password";
+
+/// Names the store of programs that are started without one.
+const VARIABLE: &str = "ANNALS_STORE";
+
+/// The store that the command line names, or else the environment variable `ANNALS_STORE`, if it is not empty.
+///
+/// # Errors
+/// The variable holds no text.
+pub fn chosen(argument: Option<String>) -> Result<Option<String>, BoxError> {
+    if argument.is_some() {
+        return Ok(argument);
+    }
+    let Some(name) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    name.into_string().map(Some).map_err(|_| format!("{VARIABLE} is no text").into())
+}
 
 fn is_postgres(name: &str) -> bool {
-    name.starts_with("postgres://") || name.starts_with("postgresql://")
+    name.starts_with("postgres://") || name.starts_with("postgresql://") || is_key_values(name)
+}
+
+/// Whether `name` begins with a word and `=`. Any word: one that is misspelt may still have a password behind it.
+fn is_key_values(name: &str) -> bool {
+    name.split_once('=').is_some_and(|(key, _)| {
+        let key = key.trim();
+        // Also `password secret host=db`, and the other ways to get it wrong.
+        !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c.is_whitespace())
+    })
+}
+
+/// What a connection string says, if it can be read.
+fn config(name: &str) -> Option<Config> {
+    name.parse().ok()
 }
 
 /// Which store cannot be opened.
@@ -83,17 +89,35 @@ struct NotOpened {
     source: annals::Error,
 }
 
-/// The name of a store as it may be shown: without the password of a URL.
+/// The name of a store as it may be shown: of a connection string and of a URL the place alone.
 #[must_use]
 pub fn shown(name: &str) -> String {
+    if is_key_values(name) {
+        return config(name).map_or_else(|| "postgres://...".to_owned(), |config| place(&config));
+    }
     let (name, parameters) = name.split_once('?').unwrap_or((name, ""));
     let Some((scheme, place)) = name.split_once("://") else { return name.to_owned() };
-    // An `@` behind a `?`: nothing tells whether a password or a parameter has which of them.
+    // An `@` behind a `?`: nothing shows whether a password or a parameter has which of them.
     if parameters.contains('@') {
         return format!("{scheme}://...");
     }
     let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
     format!("{scheme}://{place}")
+}
+
+/// Where a connection string leads, as a URL.
+fn place(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(nth, host)| {
+        let host = match host {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        };
+        // One port is for all hosts.
+        let ports = config.get_ports();
+        ports.get(nth).or(ports.first()).map_or(host.clone(), |port| format!("{host}:{port}"))
+    });
+    let hosts: Vec<String> = hosts.collect();
+    format!("postgres://{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
 }
 
 /// The file of a program that is told no store: beside the program, with the extension `db`. Of a program that

@@ -17,7 +17,7 @@ pub fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// How `program` ends: an error is told with its causes.
+/// How `program` ends: an error is shown with its causes.
 #[must_use]
 pub fn end(program: &str, outcome: Result<(), BoxError>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };

@@ -1,61 +1,17 @@
 //! The import on repositories of every kind, made here with the git command.
 
+mod common;
+
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use annals::{EventStore, ReadOptions};
-use annals_examples::activity::activity;
+use annals::ReadOptions;
 use annals_examples::git::{GitError, Repository};
-use annals_examples::import::{Imported, Streams, import, path_text};
-use annals_examples::store::Store;
-use annals_memory::MemoryAdapter;
+use annals_examples::import::{Imported, path_text};
+use annals_examples::store;
 use tempfile::TempDir;
 
-fn git(folder: &Path, arguments: &[&str]) {
-    let status = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["-c", "user.name=Ann Lee", "-c", "user.email=ann@example.com"])
-        .args(["-c", "commit.gpgsign=false", "-c", "core.protectNTFS=false"])
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("git runs");
-    assert!(status.success(), "git {arguments:?}");
-}
-
-fn empty_repository() -> TempDir {
-    let folder = TempDir::new().expect("a folder");
-    git(folder.path(), &["init", "--initial-branch=main"]);
-    folder
-}
-
-fn commit(folder: &Path, file: &std::ffi::OsStr, content: &[u8]) {
-    let path = folder.join(file);
-    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    std::fs::write(path, content).expect("a file");
-    git(folder, &["add", "--all"]);
-    git(folder, &["commit", "--message", "a change"]);
-}
-
-fn store() -> EventStore {
-    EventStore::new(MemoryAdapter::new())
-}
-
-async fn imported(store: &EventStore, folder: &Path) -> Imported {
-    let repository = Repository::open(folder).expect("a repository");
-    import(store, &repository, || {}).await.expect("an import")
-}
-
-async fn files(folder: &Path) -> Vec<(String, u64)> {
-    let store = store();
-    imported(&store, folder).await;
-    let streams = Streams::of(&Repository::open(folder).expect("a repository")).expect("streams");
-    let state = activity(&store, &streams).await.expect("a projection").state;
-    state.top_files(100).into_iter().map(|(path, changes)| (path.to_owned(), changes)).collect()
-}
+use common::*;
 
 #[tokio::test]
 async fn a_second_import_finds_nothing_new() {
@@ -65,11 +21,17 @@ async fn a_second_import_finds_nothing_new() {
     }
     let store = store();
     let first = imported(&store, folder.path()).await;
-    assert_eq!(first, Imported { commits: 5, events: 10, known: 0 });
-    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 0, events: 0, known: 5 });
+    assert_eq!(first, Imported { commits: 5, events: 10, known: 0, redated: 0 });
+    assert_eq!(
+        imported(&store, folder.path()).await,
+        Imported { commits: 0, events: 0, known: 5, redated: 0 }
+    );
 
     commit(folder.path(), "b.txt".as_ref(), b"new\n");
-    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 1, events: 2, known: 5 });
+    assert_eq!(
+        imported(&store, folder.path()).await,
+        Imported { commits: 1, events: 2, known: 5, redated: 0 }
+    );
     let log = store.log().read(ReadOptions::default()).into_vec().await.expect("the log");
     assert_eq!(log.len(), 12);
 }
@@ -103,9 +65,7 @@ async fn the_folds_count_authors_lines_files_and_months() {
     commit(folder.path(), "b.txt".as_ref(), b"1\n");
     let store = store();
     imported(&store, folder.path()).await;
-    let streams =
-        Streams::of(&Repository::open(folder.path()).expect("a repository")).expect("streams");
-    let projection = activity(&store, &streams).await.expect("a projection");
+    let projection = projected(&store, folder.path()).await;
     let author = &projection.state.authors["Ann Lee"];
     assert_eq!((author.commits, author.added, author.deleted), (3, 4, 1));
     assert_eq!(projection.state.top_files(9), [("a.txt", 2), ("b.txt", 1)]);
@@ -141,7 +101,10 @@ async fn commits_without_files_and_merges_are_recorded() {
     commit(folder.path(), "main.txt".as_ref(), b"main\n");
     git(folder.path(), &["merge", "--no-ff", "--message", "merged", "side"]);
     let store = store();
-    assert_eq!(imported(&store, folder.path()).await, Imported { commits: 6, events: 9, known: 0 });
+    assert_eq!(
+        imported(&store, folder.path()).await,
+        Imported { commits: 6, events: 9, known: 0, redated: 0 }
+    );
 }
 
 #[tokio::test]
@@ -201,9 +164,7 @@ async fn an_author_that_is_no_text_is_still_an_author() {
     assert!(import.wait().expect("git ends").success());
     let store = store();
     imported(&store, folder.path()).await;
-    let streams =
-        Streams::of(&Repository::open(folder.path()).expect("a repository")).expect("streams");
-    let state = activity(&store, &streams).await.expect("a projection").state;
+    let state = projected(&store, folder.path()).await.state;
     assert_eq!(state.authors.keys().collect::<Vec<_>>(), ["Ren\u{FFFD}"]);
     assert_eq!(state.months.keys().collect::<Vec<_>>(), ["1998-07"]);
 }
@@ -222,13 +183,6 @@ async fn bare_and_shallow_repositories_are_read() {
     assert_eq!(imported(&store(), &clones.path().join("shallow")).await.commits, 2);
 }
 
-/// How many commits the store has of the repository, after an import into a store that may know some of them.
-async fn commits_after_import(store: &EventStore, folder: &Path) -> u64 {
-    imported(store, folder).await;
-    let streams = Streams::of(&Repository::open(folder).expect("a repository")).expect("streams");
-    activity(store, &streams).await.expect("a projection").state.commits()
-}
-
 #[tokio::test]
 async fn repositories_that_share_commits_fit_in_one_store() {
     let (inner, outer) = (empty_repository(), empty_repository());
@@ -242,14 +196,6 @@ async fn repositories_that_share_commits_fit_in_one_store() {
     let pull = ["pull", "--no-rebase", "--no-edit", "--allow-unrelated-histories"];
     git(outer.path(), &[&pull[..], &[origin.as_str(), "main"]].concat());
     assert_eq!(commits_after_import(&store, outer.path()).await, 6);
-
-    // A clone that learns of older commits has another first commit, and so is another repository.
-    let clones = TempDir::new().expect("a folder");
-    git(clones.path(), &["clone", "--depth", "2", &origin, "shallow"]);
-    let shallow = clones.path().join("shallow");
-    assert_eq!(commits_after_import(&store, &shallow).await, 2);
-    git(&shallow, &["fetch", "--depth", "3"]);
-    assert_eq!(commits_after_import(&store, &shallow).await, 3);
 }
 
 #[test]
@@ -270,11 +216,23 @@ async fn a_store_that_is_not_there_is_named() {
     for (name, message) in [
         ("oracle://u:p@host", "there is no store \"oracle://host\"; give: memory, the"),
         ("", "there is no store \"\"; give: memory, the"),
+        (
+            "host=127.0.0.1 port=1 user=u password=p",
+            "store postgres://127.0.0.1:1/ cannot be opened",
+        ),
+        ("password=not all of it host=h", "store postgres://... cannot be opened"),
         ("postgres://u:p@127.0.0.1:1/db", "store postgres://127.0.0.1:1/db cannot be opened"),
         ("nowhere/log.db", "store nowhere/log.db cannot be opened"),
     ] {
-        let error = Store::open(name).await.expect_err("no such store");
+        let error = store::open(name).await.expect_err("no such store");
         assert!(error.to_string().starts_with(message), "{error}");
+    }
+    for name in ["password=a my-secret", "hots=a passwd=my-secret", "postgres://h/d?my-secret=a"] {
+        let error = store::open(name).await.expect_err("no connection string");
+        let source = error.source().expect("a cause").to_string();
+        assert!(source.contains("cannot be read as PostgreSQL's"), "{source}");
+        assert!(!format!("{error} {source} {error:?}").contains("secret"), "{error:?}");
+        assert!(!std::path::Path::new(name).exists());
     }
 }
 
@@ -286,4 +244,10 @@ fn no_password_is_shown() {
     assert_eq!(shown("postgres://host/db?password=a@secret"), "postgres://...");
     assert_eq!(shown("postgres://me:se?cret@host/db"), "postgres://...");
     assert_eq!(shown("a/file.db"), "a/file.db");
+    assert_eq!(shown("./a=b.db"), "./a=b.db");
+    assert_eq!(shown("host=h,i port=5,6 password='se cret' dbname=d"), "postgres://h:5,i:6/d");
+    assert_eq!(shown(" password = secret host = h port = 5"), "postgres://h:5/");
+    assert_eq!(shown("password=se cret host=h"), "postgres://...");
+    assert_eq!(shown("hots=h password=secret"), "postgres://...");
+    assert_eq!(shown("password secret host=h"), "postgres://...");
 }

@@ -1,10 +1,14 @@
 //! The programs themselves, run as a user runs them, and what they leave behind.
 
-use std::io::Write as _;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use annals_postgres::tokio_postgres::Config;
 use tempfile::TempDir;
+
+use common::*;
 
 /// The example `name`: `cargo test` builds it, but not with `--all-targets`, and puts it beside the tests in a folder
 /// of its own.
@@ -20,18 +24,6 @@ fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn git(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["-c", "user.name=Ann Lee", "-c", "user.email=ann@example.com"])
-        .args(["-c", "commit.gpgsign=false"])
-        .args(arguments)
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "git {arguments:?}: {}", text(&output.stderr));
 }
 
 #[test]
@@ -72,26 +64,17 @@ fn a_second_process_appends_only_what_is_new() {
 }
 
 /// A repository of `count` commits, each of a file of its own, made in one go.
-fn history(folder: &Path, count: usize) {
+fn history(folder: &Path, count: u64) {
     git(folder, &["init", "--bare", "--initial-branch=main", "work"]);
-    let mut import = Command::new("git")
-        .arg("-C")
-        .arg(folder.join("work"))
-        .args(["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("git runs");
-    let mut input = import.stdin.take().expect("a pipe");
-    for nth in 0..count {
-        let commit = format!(
-            "commit refs/heads/main\ncommitter Ann Lee <ann@example.com> {} +0000\ndata 1\nc\n\
-             M 100644 inline {nth}.txt\ndata 1\nx\n",
-            1_700_000_000 + nth
-        );
-        input.write_all(commit.as_bytes()).expect("a commit");
-    }
-    drop(input);
-    assert!(import.wait().expect("git ends").success());
+    let commit = |nth| {
+        let at = 1_700_000_000 + nth;
+        format!(
+            "commit refs/heads/main\ncommitter Ann Lee <ann@example.com> {at} +0000\ndata 1\nc\n\
+             M 100644 inline {nth}.txt\ndata 1\nx\n"
+        )
+    };
+    let commits: String = (0..count).map(commit).collect();
+    git_fed(&folder.join("work"), &["fast-import", "--quiet"], commits.as_bytes());
 }
 
 #[test]
@@ -137,7 +120,8 @@ fn what_cannot_be_done_is_told_with_its_place_and_its_cause() {
     assert_eq!(refused(&["nowhere"]), "git_history: nowhere is no Git repository\n");
     std::fs::write(folder.path().join("text.db"), "not a database").expect("a file");
     let told = refused(&["work", "--store", "text.db"]);
-    let causes = "git_history: store text.db cannot be opened\n  because the store is corrupt\n";
+    let causes =
+        "git_history: store text.db cannot be opened\n  because sqlite is corrupt (open)\n";
     assert!(told.starts_with(causes), "{told}");
     let told = refused(&["work", "--store", "memory", "--chart", "nowhere/chart.svg"]);
     assert!(told.contains("chart nowhere/chart.svg cannot be drawn: "), "{told}");
@@ -178,4 +162,124 @@ fn the_quickstart_can_be_repeated() {
     assert!(told.starts_with("quickstart: the story begins with an empty stream"), "{told}");
     let output = run(&copy, folder.path(), &["--store", "memory"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_quickstart_works_beside_other_events_and_with_connection_strings() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 3);
+    let stored = run(&program("git_history"), folder.path(), &["work", "--store", "log.db"]);
+    assert!(stored.status.success(), "{}", text(&stored.stderr));
+    let output = run(&program("quickstart"), folder.path(), &["--store", "log.db"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let Some(url) = postgres() else { return };
+    let config: Config = url.parse().expect("a URL");
+    // No database of that name: what is shown is where it was looked for, and not the password.
+    let (host, port) = ("127.0.0.1", config.get_ports().first().copied().unwrap_or(5432));
+    let name = format!("host={host} port={port} user=postgres dbname=nowhere password='my secret'");
+    let output = run(&program("quickstart"), folder.path(), &["--store", &name]);
+    let told = text(&output.stderr);
+    let place = format!("quickstart: store postgres://{host}:{port}/nowhere cannot be opened\n");
+    assert!(told.starts_with(&place), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").flatten().collect();
+    assert!(files.iter().all(|file| !text(file.file_name().as_encoded_bytes()).contains("host")));
+}
+
+#[test]
+fn an_empty_variable_names_no_store() {
+    let folder = TempDir::new().expect("a folder");
+    let copy = folder.path().join("quickstart").with_extension(std::env::consts::EXE_EXTENSION);
+    std::fs::copy(program("quickstart"), &copy).expect("a copy of the program");
+    let told = |variable: &str, arguments: &[&str]| {
+        let mut command = Command::new(&copy);
+        command.env("ANNALS_STORE", variable).args(arguments).current_dir(folder.path());
+        let output = command.output().expect("the program runs");
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (done, said, error) = told("", &[]);
+    assert!(done && said.ends_with("store: quickstart.db\n"), "{said}{error}");
+    let (done, said, error) = told("other.db", &[]);
+    assert!(done && said.ends_with("store: other.db\n"), "{said}{error}");
+    let (done, said, error) = told("other.db", &["--store", "memory"]);
+    assert!(done && said.ends_with("store: memory\n"), "{said}{error}");
+    // On the command line it is a mistake.
+    let (done, _, error) = told("", &["--store", ""]);
+    assert!(!done && error.contains("there is no store"), "{error}");
+}
+
+#[test]
+fn the_path_wins_over_the_environment_and_the_result_is_the_same_each_time() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 40);
+    let other = TempDir::new().expect("a folder");
+    history(other.path(), 1);
+    let import = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(program("git_history"));
+        command.args(["work", "--store", "memory", "--json"]).current_dir(folder.path());
+        let output = command.envs(variables.iter().copied()).output().expect("the program runs");
+        assert!(output.status.success(), "{variables:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let expected = import(&[]);
+    let activity: serde_json::Value = serde_json::from_str(&expected).expect("JSON");
+    assert_eq!(activity["files"].as_object().map(serde_json::Map::len), Some(40));
+    assert_eq!(import(&[]), expected, "another process");
+    let elsewhere = other.path().join("work").display().to_string();
+    let variables = git(folder.path(), &["rev-parse", "--local-env-vars"]);
+    assert!(variables.contains("GIT_DIR"), "{variables}");
+    for variable in variables.lines() {
+        assert_eq!(import(&[(variable, &elsewhere)]), expected, "{variable}");
+    }
+    assert_eq!(import(&[("GIT_EXTERNAL_DIFF", "false"), ("GIT_DIFF_OPTS", "-u9")]), expected);
+    assert_eq!(import(&[("LC_ALL", "de_DE.UTF-8"), ("LANGUAGE", "de")]), expected);
+}
+
+#[test]
+fn a_repository_of_another_user_is_named_with_what_git_advises() {
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), 1);
+    let output = Command::new(program("git_history"))
+        .args(["work", "--store", "memory"])
+        .current_dir(folder.path())
+        .envs([("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")])
+        .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("LANGUAGE", "de"), ("LC_ALL", "de_DE.UTF-8")])
+        .output()
+        .expect("the program runs");
+    assert!(!output.status.success());
+    let told = text(&output.stderr);
+    assert!(told.contains("dubious ownership") && told.contains("safe.directory"), "{told}");
+}
+
+#[test]
+fn of_programs_that_import_at_once_all_end_well() {
+    const COMMITS: u64 = 120;
+    let folder = TempDir::new().expect("a folder");
+    history(folder.path(), COMMITS);
+    let programs: Vec<_> = (0..3)
+        .map(|_| {
+            Command::new(program("git_history"))
+                .args(["work", "--store", "log.db", "--json"])
+                .current_dir(folder.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program runs")
+        })
+        .collect();
+    let mut commits = 0;
+    let mut activities = Vec::new();
+    for program in programs {
+        let output = program.wait_with_output().expect("the program ends");
+        let told = text(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        let numbers: Vec<u64> = told.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [imported, events, known] = numbers[..] else { panic!("{told}") };
+        assert_eq!((imported + known, events), (COMMITS, imported * 2), "{told}");
+        commits += imported;
+        activities.push(text(&output.stdout));
+    }
+    assert_eq!(commits, COMMITS, "each commit was appended once");
+    assert!(activities.windows(2).all(|two| two[0] == two[1]), "{activities:?}");
 }

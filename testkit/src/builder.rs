@@ -224,7 +224,7 @@ macro_rules! fields_of_the_event {
 
             /// Says when it happened; cut to the microsecond.
             pub fn with_occurred_at(mut self, occurred_at: OffsetDateTime) -> Self {
-                self.event_mut().occurred_at = annals::cut_to_micros(occurred_at);
+                self.event_mut().occurred_at = annals::adapter::cut_to_micros(occurred_at);
                 self
             }
         }

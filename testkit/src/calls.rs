@@ -94,7 +94,7 @@ impl Names {
             Order::Log => store.read(Query::all(), ReadOptions::last(1)).next().await,
             _ => None,
         };
-        let last = last.and_then(Result::ok).and_then(|page| page.first().cloned());
+        let last = last.and_then(Result::ok).and_then(|page| page.events.first().cloned());
         let start = last.map_or(SequenceNumber::START, |event| event.sequence_number);
         let unique = EventId::generate().as_uuid().as_u128();
         // A time-ordered id has its random bits at the end; the last 32 tell the event.
@@ -143,8 +143,10 @@ impl Names {
                 names if names.is_empty() && all => (0..NAMES).collect(),
                 names => names.clone(),
             };
-            let names = names.iter().map(|name| self.name(*name)).collect();
-            QueryItem { source, names, tags: self.tags(&item.tags) }
+            let names: Vec<_> = names.iter().map(|name| self.name(*name)).collect();
+            let mut query = QueryItem::new(source).with_tags(self.tags(&item.tags));
+            query.names = Some(names).filter(|names| !names.is_empty());
+            query
         }))
     }
 
@@ -227,7 +229,7 @@ impl Names {
         while let Some(page) = pages.next().await {
             let own =
                 |event: &StoredEvent| event.stream.category.as_str().starts_with(&self.prefix);
-            found.extend(page?.into_iter().filter(own));
+            found.extend(page?.events.into_iter().filter(own));
         }
         Ok(found)
     }

@@ -24,13 +24,16 @@ pub enum Rule {
     R2,
     R3,
     R4,
+    R5,
+    R6,
     C1,
     D1,
+    C2,
 }
 
 impl Rule {
     /// All rules, in the order of the contract.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::A1,
         Self::A2,
         Self::A3,
@@ -42,8 +45,11 @@ impl Rule {
         Self::R2,
         Self::R3,
         Self::R4,
+        Self::R5,
+        Self::R6,
         Self::C1,
         Self::D1,
+        Self::C2,
     ];
 
     /// The rule in few words, for headings.
@@ -61,8 +67,11 @@ impl Rule {
             Self::R2 => "never skips",
             Self::R3 => "read back equal",
             Self::R4 => "pages hold nothing",
+            Self::R5 => "pages say how far",
+            Self::R6 => "follows go on",
             Self::C1 => "undeclared is refused",
             Self::D1 => "survives",
+            Self::C2 => "closes",
         }
     }
 }
@@ -96,6 +105,8 @@ pub enum Feature {
     CategoryOrder,
     MaxEventsPerAppend,
     MaxPayloadBytes,
+    /// [`annals::KnownIds::Forever`].
+    KnownIds,
 }
 
 impl Feature {
@@ -115,6 +126,7 @@ impl Feature {
             Self::CategoryOrder => capabilities.order >= Order::Category,
             Self::MaxEventsPerAppend => capabilities.max_events_per_append.is_some(),
             Self::MaxPayloadBytes => capabilities.max_payload_bytes.is_some(),
+            Self::KnownIds => capabilities.known_ids == annals::KnownIds::Forever,
         }
     }
 }
@@ -275,6 +287,19 @@ macro_rules! ensure {
             return Err($crate::check::Failure::new(format!($($message)+)));
         }
     };
+}
+
+/// Fails the check if a store-side error does not name an adapter and the operation.
+pub(crate) fn is_named(error: &annals::Error, operation: &str) -> Outcome {
+    let Some(failure) = error.failure() else { return Ok(()) };
+    ensure!(
+        !failure.adapter.is_empty() && failure.operation == operation,
+        "an error of {operation} names the adapter {:?} and the operation {:?}: {}",
+        failure.adapter,
+        failure.operation,
+        chain(error)
+    );
+    Ok(())
 }
 
 /// Fails the check unless both are equal, showing both.

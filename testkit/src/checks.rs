@@ -6,6 +6,7 @@ mod append;
 mod batch;
 mod capability;
 mod clients;
+mod close;
 mod composition;
 mod condition;
 mod connection;
@@ -16,8 +17,11 @@ mod decisions;
 mod dropped;
 mod drops;
 mod durability;
+mod follow;
+mod following;
 mod gated;
 mod history;
+mod ids;
 mod judged;
 mod ledger;
 mod model;
@@ -40,6 +44,7 @@ mod resource;
 mod runtime;
 mod scan;
 mod sequence;
+mod through;
 mod time;
 mod visibility;
 mod world;
@@ -64,10 +69,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         read::CHECKS,
         query::CHECKS,
         page::CHECKS,
+        through::CHECKS,
+        ids::CHECKS,
         visibility::CHECKS,
         partial::CHECKS,
         never_skips::CHECKS,
         gated::CHECKS,
+        follow::CHECKS,
+        close::CHECKS,
         runtime::CHECKS,
         resource::CHECKS,
         dropped::CHECKS,

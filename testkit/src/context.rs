@@ -13,9 +13,10 @@ use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::check::{Failure, Outcome, chain, ensure};
+use crate::check::{Failure, Outcome, chain, ensure, is_named};
 use crate::generate::valid;
 use crate::harness::{Gate, Harness, NotRun, Opened, Store, Variant};
+use crate::pages::Pages;
 use crate::suite::Profile;
 
 /// What a check is given: a namespace of its own, a seed, and the way to stores.
@@ -69,6 +70,13 @@ impl Context {
         self.subject(self.harness.open(&self.namespace).await).await
     }
 
+    /// A handle that the check may close.
+    pub(crate) async fn open_to_close(&self) -> Outcome<Subject> {
+        // It may have a log of its own.
+        let own = Self { start: Arc::default(), ..self.clone() };
+        own.subject(self.harness.open_to_close(&self.namespace).await).await
+    }
+
     /// The store of the namespace, opened in a special way.
     pub(crate) async fn open_as(&self, variant: Variant) -> Outcome<Subject> {
         self.subject(self.harness.open_as(&self.namespace, variant).await).await
@@ -103,7 +111,7 @@ async fn head(adapter: &Store, capabilities: &Capabilities) -> Outcome<SequenceN
     let last = adapter.read(Query::all(), ReadOptions::last(1)).next().await.transpose();
     let page =
         last.map_err(|error| Failure::from(error).in_context("the first read of the log"))?;
-    let last = page.as_deref().and_then(<[_]>::first);
+    let last = page.as_ref().and_then(|page| page.events.first());
     Ok(last.map_or(SequenceNumber::START, |event| event.sequence_number))
 }
 
@@ -177,7 +185,7 @@ impl Subject {
         self.put(stream, &events(count)).await
     }
 
-    /// Reads to the end, and proves what holds of every read: no empty page, nothing after an error, the
+    /// Reads to the end, and proves what holds of every read: what its pages claim, nothing after an error, the
     /// direction, the bounds, the limit, and the query.
     pub(crate) async fn read(
         &self,
@@ -221,21 +229,25 @@ impl Subject {
         query: impl Into<Query>,
         options: ReadOptions,
     ) -> Outcome<Result<Vec<StoredEvent>>> {
-        let mut pages = self.adapter.read(query.into(), options);
+        let query = query.into();
+        let mut shape = Pages::new(&self.capabilities, &query, options);
+        let mut pages = self.adapter.read(query, options);
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             match page {
                 Ok(page) => {
-                    ensure!(!page.is_empty(), "a read gave an empty page");
-                    found.extend(page);
+                    shape.take(&page)?;
+                    found.extend(page.events);
                 }
                 Err(error) => {
+                    is_named(&error, "read")?;
                     let after = pages.next().await;
                     ensure!(after.is_none(), "a read went on after its error: {after:?}");
                     return Ok(Err(error));
                 }
             }
         }
+        shape.end()?;
         Ok(Ok(found))
     }
 
@@ -282,6 +294,13 @@ pub(crate) fn event(name: &'static str) -> NewEvent {
         .with_id(id)
         .with_metadata(valid(metadata))
         .with_occurred_at(occurred_at)
+}
+
+/// The same value after a change.
+pub(crate) fn but<T: Clone>(value: &T, change: impl FnOnce(&mut T)) -> T {
+    let mut value = value.clone();
+    change(&mut value);
+    value
 }
 
 /// The most events that one call may append.

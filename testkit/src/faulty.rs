@@ -25,7 +25,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 /// let stream = EventStore::new(faulty.clone()).stream(StreamId::from_static("orders", "o-1"));
 ///
 /// // The append is made, and its answer is lost.
-/// faulty.inject(Point::AfterAppend, Fault::error(Error::OutcomeUnknown("the line is dead".into())));
+/// faulty.inject(Point::AfterAppend, Fault::error(Error::outcome_unknown("the line is dead")));
 /// let event = NewEventBuilder::new().build();
 /// let outcome = stream.append([event.clone()], WriteCondition::StreamIsEmpty).await;
 /// assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))));
@@ -155,7 +155,7 @@ impl<A> Faulty<A> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<A: StorageAdapter> StorageAdapter for Faulty<A> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
@@ -183,5 +183,9 @@ impl<A: StorageAdapter> StorageAdapter for Faulty<A> {
             Some((page, (plan, rest, nth + 1)))
         })
         .boxed()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
     }
 }

@@ -29,6 +29,12 @@ pub trait Harness: Send + Sync + 'static {
     /// to the same data; where `durable` or `shared` is declared, from another process as well.
     async fn open(&self, namespace: &str) -> Opened;
 
+    /// Opens the store of a namespace for a check that closes it. Closing it must close no other store: where
+    /// [`open`](Self::open) returns handles to one adapter, this makes an adapter of its own.
+    async fn open_to_close(&self, namespace: &str) -> Opened {
+        self.open(namespace).await
+    }
+
     /// The hooks that this harness offers.
     fn hooks(&self) -> &[Hook] {
         &[]

@@ -15,6 +15,8 @@ use crate::harness::NotRun;
 
 /// Names a server that tests are to use instead of one of their own.
 const URL: &str = "ANNALS_POSTGRES_URL";
+/// Names the folder of the programs to start a server from.
+const PROGRAMS: &str = "ANNALS_POSTGRES_BIN";
 /// Between two looks at a server that starts or ends.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How many looks a server has to start.
@@ -54,24 +56,27 @@ impl PostgresServer {
         }
     }
 
-    /// Starts a server.
+    /// Starts a server: from `initdb` and `postgres` in the folder that the environment variable `ANNALS_POSTGRES_BIN`
+    /// names, or from the newest that are installed.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed, or does not start.
+    /// When PostgreSQL is not installed, not in the folder that the variable names, or does not start.
     pub fn start() -> Result<Self, BoxError> {
-        let programs = programs().ok_or_else(|| {
-            format!("PostgreSQL is not installed, and {URL} names no server (on Debian: apt-get install postgresql)")
-        })?;
+        let server = Self::prepare()?;
+        server.initialize()?;
+        server.start_on_free_port()
+    }
+
+    /// A server with a directory, but without data.
+    fn prepare() -> Result<Self, BoxError> {
+        let programs = programs()?;
         let user = is_root()?.then(|| user("postgres")).transpose()?;
         let directory = tempfile::Builder::new().prefix("annals-postgres-").tempdir()?.keep();
         if let Some((uid, gid)) = user {
             std::os::unix::fs::chown(&directory, Some(uid), Some(gid))?;
         }
         let watch = watch(&directory)?;
-        let server =
-            Self { programs, directory, port: 0, user, server: Mutex::new(None), _watch: watch };
-        server.initialize()?;
-        server.start_on_free_port()
+        Ok(Self { programs, directory, port: 0, user, server: Mutex::new(None), _watch: watch })
     }
 
     /// Where clients connect to.
@@ -133,24 +138,60 @@ impl PostgresServer {
         Ok(())
     }
 
-    fn initialize(&self) -> Result<(), BoxError> {
-        let output = self
-            .program("initdb")
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--no-locale",
-                "--no-sync",
-            ])
-            .arg("--pgdata")
-            .arg(self.data())
-            .output()?;
-        if !output.status.success() {
-            return Err(
-                format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr)).into()
-            );
+    /// Starts a standby of this server, which follows it as asynchronous replication does.
+    ///
+    /// # Errors
+    /// When the copy cannot be made, or the standby does not start.
+    pub fn standby(&self) -> Result<Self, BoxError> {
+        let standby = Self::prepare()?;
+        let mut copy = standby.program("pg_basebackup");
+        copy.args([
+            "--no-sync",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            "--write-recovery-conf",
+        ]);
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()]);
+        run(copy.arg("--pgdata").arg(standby.data()))?;
+        standby.start_on_free_port()
+    }
+
+    /// Waits until this standby has applied all that `primary` has committed by now.
+    ///
+    /// # Errors
+    /// When one of them does not answer, or the standby does not catch up.
+    pub fn catch_up(&self, primary: &Self) -> Result<(), BoxError> {
+        let end = primary.ask("SELECT pg_current_wal_lsn()")?;
+        let applied = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");
+        for _ in 0..LOOKS {
+            if self.ask(&applied)? == "t" {
+                return Ok(());
+            }
+            std::thread::park_timeout(PAUSE);
         }
+        Err("the standby does not catch up".into())
+    }
+
+    /// Makes this standby a server of its own, which takes writes.
+    ///
+    /// # Errors
+    /// When it does not become one.
+    pub fn promote(&self) -> Result<(), BoxError> {
+        run(self.program("pg_ctl").args(["promote", "--wait", "--pgdata"]).arg(self.data()))?;
+        Ok(())
+    }
+
+    /// The only value that a query returns, as text.
+    fn ask(&self, sql: &str) -> Result<String, BoxError> {
+        let mut ask = self.program("psql");
+        ask.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()]);
+        run(ask.args(["-XqAt", "-c", sql, "postgres"]))
+    }
+
+    fn initialize(&self) -> Result<(), BoxError> {
+        let mut make = self.program("initdb");
+        make.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]);
+        run(make.arg("--no-sync").arg("--pgdata").arg(self.data()))?;
         Ok(())
     }
 
@@ -185,7 +226,7 @@ impl PostgresServer {
                 .stderr(std::fs::File::create(&path)?)
                 .spawn()?;
             while child.try_wait()?.is_none() {
-                if self.is_ready(port)? {
+                if self.is_ready(child.id()) {
                     return Ok(child);
                 }
                 looks = looks.checked_sub(1).ok_or("the server does not answer")?;
@@ -201,9 +242,12 @@ impl PostgresServer {
         Err(format!("the server did not start: {log}").into())
     }
 
-    fn is_ready(&self, port: u16) -> io::Result<bool> {
-        let mut ask = self.program("pg_isready");
-        Ok(ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status()?.success())
+    /// Whether the server says so in its file, whose first line has its process and whose eighth how far it is. A
+    /// server that was killed leaves its own file behind.
+    fn is_ready(&self, process: u32) -> bool {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        lines.next() == Some(process.to_string().as_str()) && lines.nth(6) == Some("ready")
     }
 
     fn program(&self, name: &str) -> Command {
@@ -230,8 +274,25 @@ impl Drop for PostgresServer {
     }
 }
 
-/// Where PostgreSQL's programs are: on the path, or in a folder of Debian's for each version, the newest first.
-fn programs() -> Option<PathBuf> {
+/// Runs a program to its end; what it printed.
+fn run(command: &mut Command) -> Result<String, BoxError> {
+    let output = command.stdout(Stdio::piped()).output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} failed: {text}", command.get_program().display()).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Where PostgreSQL's programs are: in the folder that is named, on the path, or in a folder of Debian's for each
+/// version, the newest first. A folder that is named and has none is an error: tests would run on another version.
+fn programs() -> Result<PathBuf, BoxError> {
+    if let Some(named) = std::env::var_os(PROGRAMS) {
+        let named = PathBuf::from(named);
+        return whole(&named).ok_or_else(|| {
+            format!("{PROGRAMS}: no initdb and postgres in {}", named.display()).into()
+        });
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -240,11 +301,15 @@ fn programs() -> Option<PathBuf> {
     let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     versions.sort_by_key(|path| std::cmp::Reverse(number(path)));
     folders.extend(versions.into_iter().map(|version| version.join("bin")));
-    // The programs find their files beside where they really are.
-    let found = folders
-        .into_iter()
-        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())?;
-    found.join("initdb").canonicalize().ok()?.parent().map(Path::to_path_buf)
+    folders.iter().find_map(|folder| whole(folder)).ok_or_else(|| {
+        format!("PostgreSQL is not installed, and {URL} names no server (on Debian: apt-get install postgresql)").into()
+    })
+}
+
+/// The folder as the programs must be started, if both are in it: they find their files beside where they really are.
+fn whole(folder: &Path) -> Option<PathBuf> {
+    let initdb = folder.join("initdb").canonicalize().ok()?;
+    folder.join("postgres").exists().then(|| initdb.parent().map(Path::to_path_buf)).flatten()
 }
 
 fn is_root() -> io::Result<bool> {

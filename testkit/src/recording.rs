@@ -27,7 +27,7 @@ const KEPT: usize = 10_000;
 /// store.log().latest().await?;
 ///
 /// let calls = recording.calls();
-/// assert!(matches!(&calls[0].request, Request::Read(query, _) if query.scope() == Source::Log));
+/// assert!(matches!(&calls[0].request, Request::Read(query, _) if query.scope() == Some(Source::Log)));
 /// assert_eq!(calls[0].events, []);
 /// # Ok(())
 /// # }
@@ -130,7 +130,7 @@ impl Entry {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<A: StorageAdapter> StorageAdapter for Recording<A> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
@@ -156,13 +156,17 @@ impl<A: StorageAdapter> StorageAdapter for Recording<A> {
             entry.note(|call| match &page {
                 None => call.ended = call.ended.take().or(Some(Ok(()))),
                 Some(Err(error)) => call.ended = Some(Err(chain(error))),
-                Some(Ok(events)) => {
+                Some(Ok(page)) => {
                     call.pages += 1;
-                    call.events.extend(events.iter().cloned());
+                    call.events.extend(page.events.iter().cloned());
                 }
             });
             Some((page?, (pages, entry)))
         })
         .boxed()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
     }
 }

@@ -171,13 +171,10 @@ pub fn times() -> impl Strategy<Value = OffsetDateTime> + Clone {
 pub fn new_events() -> impl Strategy<Value = NewEvent> + Clone {
     let id = any::<u128>().no_shrink().prop_map(|id| EventId::from_uuid(Uuid::from_u128(id)));
     (id, event_names(), payloads(), metadata(), tags(), times()).prop_map(
-        |(id, name, payload, metadata, tags, occurred_at)| NewEvent {
-            id,
-            name,
-            payload,
-            metadata,
-            tags,
-            occurred_at,
+        |(id, name, payload, metadata, tags, occurred_at)| {
+            NewEvent::from_parts(id, name, payload, occurred_at)
+                .with_metadata(metadata)
+                .with_tags(tags)
         },
     )
 }
@@ -191,11 +188,14 @@ pub fn sources() -> impl Strategy<Value = Source> + Clone {
     ]
 }
 
-/// Queries of up to three items, each with up to two names and up to three tags.
+/// Queries: of every event, or of up to three items, each with up to two names and up to three tags.
 pub fn queries() -> impl Strategy<Value = Query> + Clone {
-    let item = (sources(), vec(event_names(), 0..3), tags())
-        .prop_map(|(source, names, tags)| QueryItem { source, names, tags });
-    vec(item, 0..4).prop_map(Query::any_of)
+    let item = (sources(), vec(event_names(), 0..3), tags()).prop_map(|(source, names, tags)| {
+        let mut item = QueryItem::new(source).with_tags(tags);
+        item.names = Some(names).filter(|names| !names.is_empty());
+        item
+    });
+    prop_oneof![1 => Just(Query::All), 6 => vec(item, 0..4).prop_map(Query::any_of)]
 }
 
 /// Sequence numbers: small ones mostly, and those at the limits.

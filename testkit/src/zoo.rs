@@ -35,10 +35,12 @@ macro_rules! bent_specimens {
 mod bent;
 mod caches;
 mod capabilities;
+mod claims;
 mod concurrency;
 mod conditions;
 mod contents;
 mod faults;
+mod follows;
 mod numbers;
 mod odd;
 mod partitions;
@@ -109,6 +111,8 @@ pub fn specimens() -> impl Iterator<Item = &'static Specimen> {
         faults::SPECIMENS,
         partitions::SPECIMENS,
         caches::SPECIMENS,
+        claims::SPECIMENS,
+        follows::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()
@@ -143,7 +147,7 @@ impl<B: Bend> Cage<B> {
 
     fn handle(shared: Arc<Shared>, page_size: usize) -> Store {
         let page_size = NonZeroUsize::new(page_size).unwrap_or(NonZeroUsize::MIN);
-        Arc::new(Bent { shared, bend: Arc::new(B::default()), page_size })
+        Arc::new(Bent { shared, bend: Arc::new(B::default()), page_size, closed: Arc::default() })
     }
 }
 

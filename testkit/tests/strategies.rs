@@ -106,12 +106,13 @@ fn reads_have_every_bound() {
     let scopes: BTreeSet<_> = samples(1_000, strategy::queries())
         .iter()
         .map(|query| match query.scope() {
-            Source::Log => 0,
-            Source::Category(_) => 1,
-            Source::Stream(_) => 2,
+            Some(Source::Log) => 0,
+            Some(Source::Category(_)) => 1,
+            Some(Source::Stream(_)) => 2,
+            None => 3,
         })
         .collect();
-    assert_eq!(scopes.len(), 3);
+    assert_eq!(scopes.len(), 4);
 }
 
 #[test]
@@ -145,13 +146,13 @@ proptest! {
             let store = EventStore::new(MemoryAdapter::new());
             let mut stored = Vec::new();
             for writes in calls {
-                let free = |write| Append { condition: WriteCondition::Always, ..write };
+                let free = |write: Append| Append::new(write.stream, write.events, WriteCondition::Always);
                 let proposed: Vec<_> = writes.iter().flat_map(|write| write.events.clone()).collect();
                 // Conditions of any kind are judged; then the same is appended without them.
                 match store.append(writes.clone()).await {
                     Ok(events) => stored.extend(events),
                     Err(error) if error.is_condition_failed() => {
-                        let writes = writes.into_iter().map(free).collect();
+                        let writes: Vec<_> = writes.into_iter().map(free).collect();
                         stored.extend(store.append(writes).await?);
                     }
                     Err(error) => return Err(error),

@@ -1,7 +1,7 @@
-//! The ids of all events of a log.
+//! The ids of all events of a log, and where the events are.
 
 use annals::EventId;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 /// How far from its end the sorted list takes an id.
 const NEAR: usize = 512;
@@ -10,28 +10,36 @@ const NEAR: usize = 512;
 /// which is compact, and an id above all of them is new without a search. The others are in a table.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
-    sorted: Vec<EventId>,
-    others: HashSet<EventId>,
+    sorted: Vec<(EventId, usize)>,
+    others: HashMap<EventId, usize>,
 }
 
 impl Ids {
     pub(crate) fn contains(&self, id: &EventId) -> bool {
-        self.sorted.get(self.place(id)) == Some(id) || self.others.contains(id)
+        self.get(id).is_some()
     }
 
-    pub(crate) fn insert(&mut self, id: EventId) {
-        let place = self.place(&id);
-        if self.sorted.len() - place <= NEAR {
-            self.sorted.insert(place, id);
+    /// The place of the event with this id.
+    pub(crate) fn get(&self, id: &EventId) -> Option<usize> {
+        match self.sorted.get(self.slot(id)) {
+            Some((known, place)) if known == id => Some(*place),
+            _ => self.others.get(id).copied(),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, id: EventId, place: usize) {
+        let slot = self.slot(&id);
+        if self.sorted.len() - slot <= NEAR {
+            self.sorted.insert(slot, (id, place));
         } else {
-            self.others.insert(id);
+            self.others.insert(id, place);
         }
     }
 
     /// Where the list holds `id`, or would.
-    fn place(&self, id: &EventId) -> usize {
+    fn slot(&self, id: &EventId) -> usize {
         match self.sorted.last() {
-            Some(last) if last >= id => self.sorted.partition_point(|known| known < id),
+            Some((last, _)) if last >= id => self.sorted.partition_point(|(known, _)| known < id),
             _ => self.sorted.len(),
         }
     }
@@ -39,7 +47,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::HashMap;
 
     use annals_testkit::generate::Generator;
     use uuid::Uuid;
@@ -55,22 +63,24 @@ mod tests {
     fn it_knows_just_the_ids_that_were_inserted() {
         for seed in 0..12 {
             let mut generator = Generator::new(seed);
-            let (mut ids, mut known) = (Ids::default(), HashSet::new());
+            let (mut ids, mut known) = (Ids::default(), HashMap::new());
             for step in 0..2_000 {
                 let next = match seed % 3 {
                     0 => step * 2,
                     1 => 4_000 - step * 2,
                     _ => generator.below(4_000),
                 };
-                assert_eq!(ids.contains(&id(next)), !known.insert(next));
+                let place = usize::try_from(step).expect("small");
+                assert_eq!(ids.get(&id(next)), known.get(&next).copied());
                 if !ids.contains(&id(next)) {
-                    ids.insert(id(next));
+                    ids.insert(id(next), place);
+                    known.insert(next, place);
                 }
             }
             for number in 0..=4_001 {
                 assert_eq!(
-                    ids.contains(&id(number)),
-                    known.contains(&number),
+                    ids.get(&id(number)),
+                    known.get(&number).copied(),
                     "seed {seed}, {number}"
                 );
             }

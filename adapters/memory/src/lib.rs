@@ -20,19 +20,26 @@
 
 mod ids;
 mod log;
+mod scan;
+#[cfg(feature = "state")]
+mod state;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use annals::adapter::{Bell, Wake, async_trait, check_list, follow, recording_time};
 use annals::{
-    Append, Capabilities, Clock, EventPages, Order, Query, ReadOptions, Result, SequenceNumber,
-    StorageAdapter, StoredEvent, SystemClock,
+    Append, Capabilities, CategoryName, CategorySummary, Clock, Error, EventPages, KnownIds, Order,
+    Page, Query, ReadOptions, Result, SequenceNumber, StorageAdapter, StoredEvent, StreamName,
+    StreamSummary, SystemClock,
 };
-use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
-use crate::log::{Log, Scan};
+use crate::log::Log;
+use crate::scan::Scan;
+#[cfg(feature = "state")]
+pub use crate::state::MemoryState;
 
 const NAME: &str = "memory";
 
@@ -40,6 +47,7 @@ const NAME: &str = "memory";
 #[derive(Clone)]
 pub struct MemoryAdapter {
     log: Arc<RwLock<Log>>,
+    bell: Bell,
     clock: Arc<dyn Clock>,
     page_size: NonZeroUsize,
 }
@@ -56,12 +64,13 @@ impl MemoryAdapter {
     pub fn starting_after(last: SequenceNumber) -> Self {
         Self {
             log: Arc::new(RwLock::new(Log::new(last))),
+            bell: Bell::default(),
             clock: Arc::new(SystemClock),
             page_size: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
         }
     }
 
-    /// Takes `recorded_at` from `clock`.
+    /// Takes `recorded_at` from `clock`. An append at a time outside the years 1 to 9999 of UTC is `Invalid`.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -75,6 +84,43 @@ impl MemoryAdapter {
         self
     }
 
+    /// The streams of `category` whose names come after `after`, sorted by the bytes of their names: at most `limit`,
+    /// and fewer only at the end. All of it is of one moment; what is appended between two pages may be in the second.
+    ///
+    /// # Errors
+    /// [`Invalid`](annals::Error::Invalid) for a limit above 65,536.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    #[expect(clippy::unused_async, reason = "as of the adapters of databases")]
+    pub async fn streams(
+        &self,
+        category: &CategoryName,
+        after: Option<&StreamName>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<StreamSummary>> {
+        check_list(limit)?;
+        Ok(self.shared().list_streams(category, after, limit))
+    }
+
+    /// The categories whose names come after `after`, sorted by the bytes of their names: at most `limit`, and fewer
+    /// only at the end. All of it is of one moment.
+    ///
+    /// # Errors
+    /// As [`streams`](Self::streams).
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    #[expect(clippy::unused_async, reason = "as of the adapters of databases")]
+    pub async fn categories(
+        &self,
+        after: Option<&CategoryName>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<CategorySummary>> {
+        check_list(limit)?;
+        Ok(self.shared().list_categories(after, limit))
+    }
+
     // A panic under the lock can only come from a predicate, which runs before anything is changed:
     // a poisoned log is whole.
     fn shared(&self) -> RwLockReadGuard<'_, Log> {
@@ -85,17 +131,32 @@ impl MemoryAdapter {
         self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next page that is not empty; `None` when the scan is done. Every lock it takes is short, because a
-    /// scan looks at a bounded number of events at a time; in between other tasks run.
-    async fn next_page(&self, scan: &mut Scan) -> Option<Vec<StoredEvent>> {
-        while !scan.is_done() {
-            let page = scan.advance(&self.shared(), self.page_size.get());
-            if !page.is_empty() {
-                return Some(page);
-            }
-            yield_now().await;
+    /// The next page; `None` after the last. Every lock it takes is short, because a scan looks at a bounded number of
+    /// events at a time.
+    fn next_page(
+        &self,
+        scan: &mut Option<Scan>,
+        read: &(Query, ReadOptions),
+    ) -> Option<Result<Page>> {
+        let log = self.shared();
+        if log.is_closed {
+            return Some(Err(Error::closed(NAME)));
         }
-        None
+        // The first page fixes the head: a read ends there, however fast others append.
+        let scan = scan.get_or_insert_with(|| Scan::new(&log, read.0.clone(), read.1));
+        scan.advance(&log, self.page_size.get()).map(Ok)
+    }
+
+    fn follow(&self, query: Query, options: ReadOptions) -> EventPages {
+        let adapter = self.clone();
+        // Whatever moves the head may end a follow up to a number.
+        let registered = if options.until.is_some() { Query::All } else { query.clone() };
+        let bell = self.bell.clone();
+        let read = move |query, options| adapter.read(query, options);
+        follow(query, options, read, move || {
+            let ring = bell.register(&registered);
+            async move { Ok(ring.await) }
+        })
     }
 }
 
@@ -115,7 +176,7 @@ impl fmt::Debug for MemoryAdapter {
 
 #[async_trait]
 impl StorageAdapter for MemoryAdapter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -127,30 +188,44 @@ impl StorageAdapter for MemoryAdapter {
             .with_custom_conditions(true)
             .with_tags(true)
             .with_exact_payload_bytes(true)
+            .with_known_ids(KnownIds::Forever)
             .with_order(Order::Log)
     }
 
     async fn append(&self, mut writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
-        let recorded_at = self.clock.now();
-        self.exclusive().append(&mut writes, recorded_at)
+        let recorded_at = recording_time(&*self.clock)?;
+        let stored = self.exclusive().append(&mut writes, recorded_at)?;
+        let written = stored.chunk_by(|a, b| a.stream == b.stream);
+        self.bell.ring(written.filter_map(|events| events.first()).map(|event| &event.stream));
+        Ok(stored)
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
         if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
             return stream::iter([Err(error)]).boxed();
         }
-        let state = (self.clone(), query, options, None::<Scan>);
-        stream::unfold(state, |(adapter, query, options, scan)| async move {
-            // The first poll fixes the head: a read ends there, however fast others append.
-            let mut scan = match scan {
-                Some(scan) => scan,
-                None => Scan::new(&adapter.shared(), query.clone(), &options),
-            };
-            let page = adapter.next_page(&mut scan).await?;
-            Some((Ok(page), (adapter, query, options, Some(scan))))
+        if options.follow {
+            return self.follow(query, options);
+        }
+        let state = (self.clone(), (query, options), None::<Scan>, false);
+        stream::unfold(state, |(adapter, read, mut scan, ended)| async move {
+            if ended {
+                return None;
+            }
+            let page = adapter.next_page(&mut scan, &read)?;
+            if page.as_ref().is_ok_and(|page| page.events.is_empty() && !page.at_head) {
+                yield_now().await;
+            }
+            let ended = page.is_err();
+            Some((page, (adapter, read, scan, ended)))
         })
         .boxed()
+    }
+
+    async fn close(&self) {
+        self.exclusive().is_closed = true;
+        self.bell.ring_all(Wake::Changed);
     }
 }
 

@@ -14,6 +14,10 @@ impl Harness for Memory {
         Ok(Arc::new(self.0.clone()))
     }
 
+    async fn open_to_close(&self, _namespace: &str) -> Opened {
+        Ok(Arc::new(MemoryAdapter::new()))
+    }
+
     fn hooks(&self) -> &[Hook] {
         &[Hook::PageSize, Hook::StartAfter]
     }

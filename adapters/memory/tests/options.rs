@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use annals::{
-    CategoryName, Clock, Direction, EventName, EventStore, NewEvent, Payload, Query, QueryItem,
-    ReadOptions, SequenceNumber, Source, StoredEvent, StreamId, WriteCondition,
+    CategoryName, Clock, Direction, EventName, EventStore, NewEvent, Page, Payload, Query,
+    QueryItem, ReadOptions, SequenceNumber, Source, StoredEvent, StreamId, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
 use futures_util::TryStreamExt;
@@ -45,6 +45,27 @@ async fn recorded_at_is_of_the_clock_and_orders_nothing() {
     assert_eq!(told, [first, first, second, second]);
     let last = store.log().latest().await.expect("reads").expect("there are four");
     assert_eq!((last.sequence_number.value(), last.recorded_at), (4, second));
+}
+
+#[derive(Debug)]
+struct Stopped(OffsetDateTime);
+
+impl Clock for Stopped {
+    fn now(&self) -> OffsetDateTime {
+        self.0
+    }
+}
+
+/// As of `occurred_at`, so that whoever moves to a database finds the same rule there.
+#[tokio::test]
+async fn a_clock_beyond_what_stores_keep_is_invalid() {
+    for time in [datetime!(-0001-06-01 12:00 UTC), datetime!(9999-12-31 23:30 -1)] {
+        let store = EventStore::new(MemoryAdapter::new().with_clock(Stopped(time)));
+        let target = store.stream(stream("x"));
+        let error = target.append(events("opened", 1), WriteCondition::Always).await;
+        assert!(matches!(error, Err(annals::Error::Invalid(_))), "{error:?}");
+        assert!(store.log().latest().await.expect("reads").is_none());
+    }
 }
 
 /// What a read gives, found by looking at every event of the log.
@@ -92,8 +113,9 @@ async fn no_result_depends_on_the_page_size() {
                 let small = adapter.clone().with_page_size(size.try_into().expect("not 0"));
                 let pages = EventStore::new(small).pages(query.clone(), options);
                 let pages: Vec<_> = pages.try_collect().await.expect("reads");
-                assert!(pages.iter().all(|page| !page.is_empty() && page.len() <= size));
-                assert_eq!(pages.concat(), expected, "{query}, pages of {size}");
+                assert!(pages.iter().all(|page: &Page| page.events.len() <= size));
+                let events: Vec<_> = pages.into_iter().flat_map(|page| page.events).collect();
+                assert_eq!(events, expected, "{query}, pages of {size}");
             }
         }
     }
@@ -106,7 +128,7 @@ async fn clones_are_one_store_and_new_ones_are_not() {
     let target = one.stream(stream("x"));
     let appended = target.append(events("opened", 3), WriteCondition::Always).await;
     let stored = appended.expect("appends");
-    assert_eq!(other.log().read(ReadOptions::default()).into_vec().await.expect("reads"), stored);
+    assert_eq!(other.log().read(ReadOptions::default()).into_vec().await.expect("reads"), *stored);
     assert!(EventStore::new(MemoryAdapter::new()).log().latest().await.expect("reads").is_none());
     assert_eq!(format!("{adapter:?}"), "MemoryAdapter { events: 3, .. }");
 }

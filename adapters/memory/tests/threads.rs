@@ -39,7 +39,7 @@ async fn append(store: &EventStore, nth: usize, size: usize) -> Vec<StoredEvent>
         };
         stream.append(batch.clone(), expected).await
     });
-    stored.await.expect("somebody wins every round, so nobody loses so often")
+    stored.await.expect("somebody wins every round, so nobody loses so often").into_vec()
 }
 
 async fn all(store: &EventStore) -> Vec<StoredEvent> {
@@ -134,7 +134,7 @@ fn appends_to_several_streams_cross_without_harm() {
                 if backward {
                     writes.reverse();
                 }
-                block_on(store.append(writes)).expect("appends")
+                block_on(store.append(writes)).expect("appends").into_vec()
             };
             (0..100).map(append).collect::<Vec<_>>()
         }
@@ -225,7 +225,7 @@ fn a_read_ends_under_a_writer_that_never_rests() {
     let mut pages = store.log().pages(ReadOptions::default());
     let mut read = Vec::new();
     while let Some(page) = block_on(pages.next()) {
-        read.extend(page.expect("reads"));
+        read.extend(page.expect("reads").events);
         append();
     }
     assert_eq!(read.len(), 2);
@@ -263,7 +263,7 @@ impl Drop for PanicsWhenDropped {
     }
 }
 
-fn panics(work: impl FnOnce() -> Result<Vec<StoredEvent>>) {
+fn panics<T: std::fmt::Debug>(work: impl FnOnce() -> Result<T>) {
     let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("the predicate panics");
     assert_eq!(panic.downcast_ref(), Some(&"a predicate of the caller's"));
 }

@@ -7,11 +7,12 @@ use annals_sql::placing::Placement;
 use tokio_postgres::types::Type;
 
 use crate::error::Outcome;
-use crate::facts::{Facts, Known, Work};
+use crate::facts::{Facts, History, Known, Work};
 use crate::plan::plan;
 use crate::session::Session;
 use crate::store::Store;
 use crate::transact::{ask_under_lock, insert, locks, make_names};
+use crate::watch::encode;
 
 /// Whether each statement sees what was committed before it, and how long a lock was waited for until now.
 const ENTER: &str = "SELECT s.*, set_config('lock_timeout', $1, true) FROM \
@@ -19,17 +20,26 @@ const ENTER: &str = "SELECT s.*, set_config('lock_timeout', $1, true) FROM \
     current_setting('lock_timeout') OFFSET 0) s";
 const LEAVE: &str = "SELECT set_config('lock_timeout', $1, true)";
 
+/// It is sent when the transaction commits.
+const NOTIFY_IN: &str = "SELECT pg_notify($1, $2)";
+
 /// Judges and inserts one append. The settings of the transaction are as they were if it goes on.
 pub(crate) async fn append_in(
     store: &Store,
     session: Session<'_>,
     work: Work<'_>,
 ) -> Outcome<Result<Placement>> {
-    let limit = store.options.lock_timeout.as_millis().to_string();
+    let limit = store.options.common.lock_timeout.as_millis().to_string();
     let rows = session.query(ENTER, &[(&limit, Type::TEXT)]).await?;
-    let row = rows.first().ok_or_else(|| Error::Corrupt("settings have no value".into()))?;
+    let row = rows.first().ok_or_else(|| Error::corrupt("settings have no value"))?;
     let (sees_commits, before): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
     let made = append(store, session, work, sees_commits).await?;
+    if made.is_ok() && work.writes.iter().any(|write| !write.events.is_empty()) {
+        let written = work.writes.iter().filter(|write| !write.events.is_empty());
+        let payload = encode(written.map(|write| &write.stream), false);
+        let channel = store.tables.channel();
+        session.query(NOTIFY_IN, &[(&channel, Type::TEXT), (&payload, Type::TEXT)]).await?;
+    }
     session.query(LEAVE, &[(&before, Type::TEXT)]).await?;
     Ok(made)
 }
@@ -60,8 +70,9 @@ async fn append(
     if is_guard && !sees_commits {
         return Ok(Err(needs_read_committed()));
     }
+    let rows = plan.facts.of_store.as_ref().map_or(Type::RECORD_ARRAY, |(_, rows)| rows.clone());
     for part in plan.draft.into_parts() {
-        let inserted = insert(store, session, &part, None).await;
+        let inserted = insert(store, session, &part, &rows, History::default()).await;
         inserted.map_err(|failure| match failure.broken_constraint() {
             // What it was judged on is older than the lock.
             Some(_) => Error::unavailable("the transaction does not see the end of the log").into(),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use annals::Error;
 use annals_sql::{Cache, to_column};
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
-use crate::connect::get;
+use crate::connect::Connections;
 use crate::error::{Failure, Outcome};
 use crate::flight::Sent;
 use crate::session::{Session, Value};
@@ -65,7 +65,12 @@ impl Backends {
     }
 
     /// Whether what was sent is in the log, once its process has ended, so that nothing more can come of it.
-    pub(crate) async fn resolve(&self, store: &Store, pool: &Pool, sent: &Sent) -> Outcome<bool> {
+    pub(crate) async fn resolve(
+        &self,
+        store: &Store,
+        pool: &Connections,
+        sent: &Sent,
+    ) -> Outcome<bool> {
         loop {
             match look(store, pool, sent).await {
                 Err(failure) if failure.is_unreachable() || failure.lost_connection() => {
@@ -77,8 +82,8 @@ impl Backends {
     }
 }
 
-async fn look(store: &Store, pool: &Pool, sent: &Sent) -> Outcome<bool> {
-    let client = get(pool).await?;
+async fn look(store: &Store, pool: &Connections, sent: &Sent) -> Outcome<bool> {
+    let client = pool.get().await?;
     let session = Session::new(&client, store.options.prepares());
     let looked = look_on(store, session, sent).await;
     if looked.as_ref().is_err_and(Failure::lost_connection) {

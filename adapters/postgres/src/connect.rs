@@ -1,17 +1,17 @@
 //! Pools of connections.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use annals::{Error, Result};
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolBuilder, PoolError, RecyclingMethod, Runtime,
-};
-use tokio_postgres::config::SslMode;
+use deadpool_postgres::{Object, Pool, PoolError, Runtime, TimeoutType};
+use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Config, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::types::Type;
 
+use crate::dial::{SESSION_MARK, manager, with_password};
 use crate::error::{Failure, Outcome};
 use crate::options::PostgresOptions;
 use crate::runtime::Engine;
@@ -22,38 +22,138 @@ use crate::store::Store;
 const TRIES: usize = 5;
 /// Between two of these tries.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at a pool whose connections are all in use.
+const LOOK: Duration = Duration::from_millis(2);
+/// After so many looks a server that had no connection left is asked again.
+const LOOKS: usize = 50;
 
-/// The pool that appends use and the one that reads use: one and the same, where there is one connection only.
-pub(crate) fn pools(options: &PostgresOptions) -> Result<(Pool, Pool)> {
-    match options.pool_size.get() - 1 {
-        0 => {
-            let pool = pool(options, 1)?;
-            Ok((pool.clone(), pool))
-        }
-        readers => Ok((pool(options, 1)?, pool(options, readers)?)),
+/// Connections of one pool.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
+    pool: Pool,
+    /// The adapter's other connections; an idle one makes room on the server for the first of these.
+    other: Option<Pool>,
+    /// How long one is waited for, also if the caller's pool has no limit.
+    limit: Duration,
+    crowd: Arc<Crowd>,
+}
+
+/// Who waits because the server has no connection left for this program.
+#[derive(Debug, Default)]
+struct Crowd {
+    waiting: AtomicUsize,
+    turn: Mutex<()>,
+}
+
+/// One of a crowd, until dropped.
+struct Waiting<'a>(&'a Crowd);
+
+impl<'a> Waiting<'a> {
+    fn among(crowd: &'a Crowd) -> Self {
+        crowd.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(crowd)
     }
 }
 
-fn pool(options: &PostgresOptions, size: usize) -> Result<Pool> {
-    let config = configured(options);
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = match tls(options)? {
-        Some(tls) => Manager::from_config(config, tls, recycling),
-        None => Manager::from_config(config, NoTls, recycling),
-    };
-    builder(manager, options, size).build().map_err(Error::invalid)
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    /// Those of a pool that is there.
+    pub(crate) fn of(pool: Pool, options: &PostgresOptions) -> Self {
+        Self { pool, other: None, limit: options.pool_timeout, crowd: Arc::default() }
+    }
+
+    fn own(options: &PostgresOptions, size: usize) -> Result<Self> {
+        let limit = Some(options.pool_timeout);
+        let pool = Pool::builder(manager(options)?)
+            .max_size(size)
+            .wait_timeout(limit)
+            .create_timeout(limit)
+            .recycle_timeout(limit)
+            .runtime(Runtime::Tokio1);
+        Ok(Self::of(pool.build().map_err(Error::invalid)?, options))
+    }
+
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+
+    /// A connection, within the limit. Where the server has none left, those that want one wait in line for one of the
+    /// pool's own, or for the server to have one again; whoever comes later does not overtake them.
+    pub(crate) async fn get(&self) -> Outcome<Object> {
+        let mut refused = Failure::Pool(PoolError::Timeout(TimeoutType::Wait));
+        let got = tokio::time::timeout(self.limit, self.wait(&mut refused)).await;
+        got.unwrap_or(Err(refused))
+    }
+
+    async fn wait(&self, refused: &mut Failure) -> Outcome<Object> {
+        if self.crowd.waiting.load(Ordering::Relaxed) == 0 {
+            match take(&self.pool).await {
+                Err(failure) if failure.is_crowded() => *refused = failure,
+                other => return other,
+            }
+        }
+        let _waiting = Waiting::among(&self.crowd);
+        let _turn = self.crowd.turn.lock().await;
+        loop {
+            match take(&self.pool).await {
+                Err(failure) if failure.is_crowded() => *refused = failure,
+                other => return other,
+            }
+            for _ in 0..LOOKS {
+                if self.pool.status().available > 0 || self.makes_room() {
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Whether an idle connection of the other pool was closed, since this one has none.
+    fn makes_room(&self) -> bool {
+        let Some(other) = self.other.as_ref().filter(|_| self.pool.status().size == 0) else {
+            return false;
+        };
+        let mut closed = false;
+        other.retain(|_, _| std::mem::replace(&mut closed, true));
+        closed
+    }
+}
+
+/// The connections that appends use and those that reads use: the same, where there is one only.
+pub(crate) fn pools(options: &PostgresOptions) -> Result<(Connections, Connections)> {
+    match options.pool_size.get() - 1 {
+        0 => {
+            let one = Connections::own(options, 1)?;
+            Ok((one.clone(), one))
+        }
+        readers => {
+            let mut writing = Connections::own(options, 1)?;
+            let mut reading = Connections::own(options, readers)?;
+            writing.other = Some(reading.pool.clone());
+            reading.other = Some(writing.pool.clone());
+            Ok((writing, reading))
+        }
+    }
 }
 
 /// A connection of the pool. One that is lost while it is made is made again: its server may just have ended it.
-pub(crate) async fn get(pool: &Pool) -> Outcome<Object> {
+async fn take(pool: &Pool) -> Outcome<Object> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        match pool.get().await {
+        let (taken, no_password) = with_password(pool.get()).await;
+        match taken {
+            Ok(object) => return Ok(object),
+            Err(_) if let Some(reason) = no_password => return Err(Failure::NoPassword(reason)),
             Err(PoolError::Backend(error)) if tries > 0 && is_passing(&error) => {
                 tokio::time::sleep(PAUSE).await;
             }
-            other => return Ok(other?),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -78,52 +178,18 @@ fn is_reset(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-fn builder(manager: Manager, options: &PostgresOptions, size: usize) -> PoolBuilder {
-    let limit = Some(options.pool_timeout);
-    Pool::builder(manager)
-        .max_size(size)
-        .wait_timeout(limit)
-        .create_timeout(limit)
-        .recycle_timeout(limit)
-        .runtime(Runtime::Tokio1)
+/// Rejects a session that did not get its settings: without them nothing bounds how long it waits for locks.
+pub(crate) async fn check_session(session: Session<'_>) -> Outcome<()> {
+    let sql = "SELECT current_setting($1, true) IS NOT DISTINCT FROM 'on'";
+    let rows = session.query(sql, &[(&SESSION_MARK, Type::TEXT)]).await?;
+    let is_marked = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
+    if is_marked { Ok(()) } else { Err(needs_pooler_option().into()) }
 }
 
-/// `prefer`, the default of the driver, would fail on every server whose certificate is not known: it counts only where
-/// the caller has said which are.
-fn tls(options: &PostgresOptions) -> Result<Option<MakeRustlsConnect>> {
-    match (options.config.get_ssl_mode(), &options.tls) {
-        (SslMode::Disable, _) | (SslMode::Prefer, None) => Ok(None),
-        (_, Some(tls)) => Ok(Some(MakeRustlsConnect::new(tls.clone()))),
-        (_, None) => {
-            let known = MakeRustlsConnect::with_native_certs();
-            let (tls, _unreadable) = known.map_err(|errors| {
-                Error::invalid(format!("the system has no certificates: {errors:?}"))
-            })?;
-            Ok(Some(tls))
-        }
-    }
-}
-
-fn configured(options: &PostgresOptions) -> Config {
-    let mut config = options.config.clone();
-    if config.get_application_name().is_none() {
-        config.application_name("annals");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(options.pool_timeout);
-    }
-    if options.prepares() {
-        // Plans do not depend on values: to plan again would cost a third of an append. What a caller set comes last
-        // and wins.
-        let caller = config.get_options().unwrap_or_default();
-        let settings = format!(
-            "-c jit=off -c plan_cache_mode=force_generic_plan -c lock_timeout={} -c statement_timeout={} {caller}",
-            options.lock_timeout.as_millis(),
-            options.statement_timeout.as_millis(),
-        );
-        config.options(settings);
-    }
-    config
+pub(crate) fn needs_pooler_option() -> Error {
+    Error::invalid(
+        "the settings of the connection do not reach the server: a pooler before it needs with_transaction_pooler(true)",
+    )
 }
 
 /// Runs `work` on a connection for it alone, from any executor.
@@ -131,12 +197,16 @@ pub(crate) async fn once<T>(
     options: &PostgresOptions,
     work: impl AsyncFnOnce(Session<'_>, &Store) -> Outcome<T>,
 ) -> Result<T> {
+    options.check()?;
     let engine = Engine::own(1)?;
     let store = Store::new(options.clone(), options.prepares())?;
-    let pool = pool(options, 1)?;
+    let connections = Connections::own(options, 1)?;
     let done = engine.enter(async {
-        let client = get(&pool).await?;
+        let client = connections.get().await?;
         let session = Session::new(&client, options.prepares());
+        if options.prepares() {
+            check_session(session).await?;
+        }
         work(session, &store).await
     });
     done.await.map_err(|failure: Failure| failure.into())

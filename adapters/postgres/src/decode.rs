@@ -3,61 +3,105 @@
 use annals::{CategoryName, Error, Result, StoredEvent, StreamId, StreamName};
 use annals_sql::{Dictionary, Lookup, Name, RawEvent, Select};
 use bytes::Bytes;
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join3};
 use futures_util::{StreamExt, pin_mut};
 use hashbrown::HashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::Outcome;
+use crate::facts::{History, unsigned};
 use crate::session::{Session, Value, if_any, values};
 use crate::store::Store;
 use crate::values::Micros;
 
+/// The column of the last number of the log, behind those of the events.
+const HEAD: usize = 11;
 /// A page ends early when its rows have so many bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// The events of a statement, and whether a page of them was cut short.
+/// The events of a statement, and whether a page of them was cut short. Names are taken from `dictionary` only if the
+/// store is the one that they are remembered of, by the time that the statement is done.
 pub(crate) async fn events(
     store: &Store,
     session: Session<'_>,
     dictionary: &mut Dictionary,
+    history: &mut History,
     sql: &str,
     values: Vec<Value<'_>>,
 ) -> Outcome<(Vec<StoredEvent>, bool)> {
-    let (rows, cut) = raw_events(session, sql, values).await?;
-    Ok((decode(store, session, dictionary, rows).await?, cut))
+    // So that both are sent at their first poll: the look at the history comes after the events.
+    let types: Vec<_> = values.iter().map(|(_, ty)| ty.clone()).collect();
+    session.prepare(sql, &types).await?;
+    let (raw, checked) =
+        join(raw_events(session, sql, values), check(store, session, *history)).await;
+    let Raw { events, cut, .. } = raw?;
+    history.mark = Some(checked?);
+    Ok((decode(store, session, dictionary, history, events).await?, cut))
 }
 
-/// The same before numbers are names.
+/// Checks `history` against the store, which returns its mark.
+///
+/// # Errors
+/// [`Failure::Outdated`](crate::error::Failure::Outdated), besides those of the statement.
+async fn check(store: &Store, session: Session<'_>, history: History) -> Outcome<i64> {
+    let (number, id) = (history.number(), history.id());
+    let values: [Value<'_>; 2] = [(&number, Type::INT8), (&id, Type::UUID)];
+    let rows = session.query(&store.sql.history, &values).await?;
+    let row = rows.first().ok_or_else(|| Error::corrupt("no answer"))?;
+    let mark = row.try_get(0)?;
+    history.check(mark, row.try_get(1)?)?;
+    Ok(mark)
+}
+
+/// The rows of a statement before numbers are names.
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    pub(crate) events: Vec<RawEvent>,
+    /// Whether they were cut short.
+    pub(crate) cut: bool,
+    /// The last number of the log, the mark of the store, and whether it has the event that was asked for: of a
+    /// statement [with them](crate::statements::Statements::with_head).
+    pub(crate) head: Option<(u64, i64, bool)>,
+}
+
 pub(crate) async fn raw_events(
     session: Session<'_>,
     sql: &str,
     values: Vec<Value<'_>>,
-) -> Outcome<(Vec<RawEvent>, bool)> {
+) -> Outcome<Raw> {
     let rows = session.rows(sql, values).await?;
     pin_mut!(rows);
-    let mut read = Vec::new();
+    let mut raw = Raw::default();
     let mut bytes = 0;
     while let Some(row) = rows.next().await {
         let row = row?;
+        if raw.events.is_empty() && row.len() > HEAD {
+            let head = unsigned(row.try_get(HEAD)?)?;
+            raw.head = Some((head, row.try_get(HEAD + 1)?, row.try_get(HEAD + 2)?));
+            if row.try_get::<_, Option<i64>>(0)?.is_none() {
+                break;
+            }
+        }
         bytes += row.raw_size_bytes();
-        read.push(raw_event(&row)?);
+        raw.events.push(raw_event(&row)?);
         if bytes >= PAGE_BYTES {
-            return Ok((read, true));
+            raw.cut = true;
+            break;
         }
     }
-    Ok((read, false))
+    Ok(raw)
 }
 
-/// Puts names in the place of numbers.
+/// Puts names in the place of numbers. `history`: what names are remembered of, and of which the rows were read.
 pub(crate) async fn decode(
     store: &Store,
     session: Session<'_>,
     dictionary: &mut Dictionary,
+    history: &History,
     rows: Vec<RawEvent>,
 ) -> Outcome<Vec<StoredEvent>> {
-    let mut names = PageNames::look_up(store, session, dictionary, &rows).await?;
+    let mut names = PageNames::look_up(store, session, dictionary, history, &rows).await?;
     Ok(rows.into_iter().map(|row| row.decode(&mut names)).collect::<Result<_>>()?)
 }
 
@@ -100,12 +144,13 @@ impl PageNames {
         store: &Store,
         session: Session<'_>,
         dictionary: &mut Dictionary,
+        history: &History,
         raws: &[RawEvent],
     ) -> Outcome<Self> {
         let mut page = Self { streams: HashMap::new(), names: HashMap::new() };
         let (streams, names) = page.recall(dictionary, raws);
         if !streams.is_empty() || !names.is_empty() {
-            Box::pin(page.ask(store, session, dictionary, &streams, &names)).await?;
+            Box::pin(page.ask(store, session, dictionary, history, &streams, &names)).await?;
         }
         Ok(page)
     }
@@ -145,15 +190,24 @@ impl PageNames {
         store: &Store,
         session: Session<'_>,
         dictionary: &mut Dictionary,
+        history: &History,
         streams: &[i64],
         names: &[i64],
     ) -> Outcome<()> {
         let of_streams: [Value<'_>; 1] = [(&streams, Type::INT8_ARRAY)];
         let of_names: [Value<'_>; 1] = [(&names, Type::INT8_ARRAY)];
         let sql = &store.sql;
-        let (streams, names) = try_join(
+        if !streams.is_empty() {
+            session.prepare(&sql.streams_by_id, &[Type::INT8_ARRAY]).await?;
+        }
+        if !names.is_empty() {
+            session.prepare(&sql.names_by_id, &[Type::INT8_ARRAY]).await?;
+        }
+        // Sent in this order: the look at the history comes last.
+        let (streams, names, _) = try_join3(
             if_any((!streams.is_empty()).then(|| session.query(&sql.streams_by_id, &of_streams))),
             if_any((!names.is_empty()).then(|| session.query(&sql.names_by_id, &of_names))),
+            check(store, session, *history),
         )
         .await?;
         for row in names {
@@ -192,9 +246,9 @@ impl Lookup for PageNames {
 }
 
 fn corrupt(error: annals::InvalidName) -> Error {
-    Error::Corrupt(error.into())
+    Error::corrupt(error)
 }
 
 fn dangling(what: &str) -> Error {
-    Error::Corrupt(format!("an event refers to a {what} that is not there").into())
+    Error::corrupt(format!("an event refers to a {what} that is not there"))
 }

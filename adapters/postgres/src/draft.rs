@@ -111,8 +111,8 @@ impl Part {
 
     /// The values of the statement that inserts it, behind those that all of them begin with. `row` is the type of
     /// a list of rows.
-    pub(crate) fn values<'s>(&'s self, begin: [Value<'s>; 3], row: &Type) -> Vec<Value<'s>> {
-        let mut values: Vec<Value<'s>> = Vec::with_capacity(11);
+    pub(crate) fn values<'s>(&'s self, begin: [Value<'s>; 4], row: &Type) -> Vec<Value<'s>> {
+        let mut values: Vec<Value<'s>> = Vec::with_capacity(12);
         values.extend(begin);
         values.push((&self.events, row.clone()));
         if !self.is_plain() {

@@ -1,13 +1,15 @@
 //! Failures of PostgreSQL as errors of the contract.
 
+use std::io;
 use std::time::Duration;
 
-use annals::Error;
+use annals::{BoxError, Error};
 use annals_sql::fault::{Class, Fault};
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::NAME;
+use crate::connect::needs_pooler_option;
 
 /// What stops a statement or what follows from it.
 #[derive(Debug)]
@@ -16,8 +18,12 @@ pub(crate) enum Failure {
     Postgres(tokio_postgres::Error),
     /// No connection was to be had.
     Pool(PoolError),
+    /// There was no password for a new connection.
+    NoPassword(BoxError),
     /// The server did not answer in time.
     Timeout,
+    /// What was remembered is not true of this store: it went back, or is another one.
+    Outdated,
     /// What was read or asked for makes no sense.
     Error(Error),
 }
@@ -28,6 +34,16 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 #[derive(Debug, thiserror::Error)]
 #[error("the server did not answer in time")]
 struct NoAnswer;
+
+/// The store changed under the adapter, again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("the store was replaced or put back while it was used")]
+struct Changed;
+
+/// The provider of passwords had none.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no password for a new connection")]
+struct NoPassword(#[source] BoxError);
 
 /// The work, or that it took longer than it may.
 pub(crate) async fn in_time<T>(
@@ -73,7 +89,7 @@ impl Failure {
     pub(crate) fn lost_connection(&self) -> bool {
         match self {
             Self::Timeout => true,
-            Self::Pool(_) | Self::Error(_) => false,
+            Self::Pool(_) | Self::NoPassword(_) | Self::Error(_) | Self::Outdated => false,
             Self::Postgres(error) => match error.as_db_error() {
                 // A value that cannot be sent leaves the connection as it was.
                 None => error.is_closed() || has_io_source(error),
@@ -84,12 +100,31 @@ impl Failure {
 
     /// Whether no connection was to be had, so that nothing was asked of the server.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Pool(_))
+        matches!(self, Self::Pool(_) | Self::NoPassword(_))
+    }
+
+    /// Whether the server has no connection left for this program.
+    pub(crate) fn is_crowded(&self) -> bool {
+        match self {
+            Self::Pool(PoolError::Backend(error)) => {
+                error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+            }
+            _ => false,
+        }
     }
 
     /// Whether the lock of the log was not to be had in time.
     pub(crate) fn is_lock_timeout(&self) -> bool {
         self.db().is_some_and(|error| *error.code() == SqlState::LOCK_NOT_AVAILABLE)
+    }
+
+    /// Whether a statement refers to tables or types that are not there any more, though others may have taken their
+    /// names.
+    pub(crate) fn is_outdated(&self) -> bool {
+        // An undefined type, a type or relation that only its number tells, and a plan for other columns.
+        let codes = ["42704", "XX000", "0A000"];
+        matches!(self, Self::Outdated)
+            || self.db().is_some_and(|error| codes.contains(&error.code().code()))
     }
 
     /// Whether a table or column is not there.
@@ -101,10 +136,10 @@ impl Failure {
     /// The failure in a form that several callers can be told.
     pub(crate) fn into_fault(self) -> Fault {
         match self {
-            Self::Error(error @ Error::Corrupt(_)) => Fault::new(Class::Corrupt, error),
-            Self::Error(error @ Error::Unavailable(_)) => Fault::new(Class::Unavailable, error),
-            Self::Error(error) => Fault::new(Class::Backend, error),
+            Self::Error(error) => Fault::of(error),
             Self::Timeout => Fault::new(Class::Unavailable, NoAnswer),
+            Self::Outdated => Fault::new(Class::Unavailable, Changed),
+            Self::NoPassword(reason) => Fault::new(Class::Unavailable, NoPassword(reason)),
             Self::Pool(PoolError::Backend(error)) => Fault::new(class_of_connect(&error), error),
             Self::Pool(error) => Fault::new(Class::Unavailable, error),
             Self::Postgres(error) => Fault::new(class(&error), error),
@@ -116,6 +151,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Error(error) => error,
+            Failure::Pool(PoolError::Backend(error)) if is_pooler(&error) => needs_pooler_option(),
             failure => failure.into_fault().error(NAME),
         }
     }
@@ -131,31 +167,85 @@ fn has_io_source(error: &tokio_postgres::Error) -> bool {
     source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
-/// A server that cannot be reached is unavailable; one that refuses this client is not.
+/// Whether a pooler does not know a setting that sessions of the adapter's own have.
+fn is_pooler(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        *db.code() == SqlState::PROTOCOL_VIOLATION
+            && db.message().starts_with("unsupported startup parameter")
+    })
+}
+
+/// A server that cannot be reached is unavailable. One that refuses this client, that this client refuses, or that
+/// is no PostgreSQL, will not change its mind.
 fn class_of_connect(error: &tokio_postgres::Error) -> Class {
-    match error.as_db_error() {
-        None => Class::Unavailable,
-        Some(_) => class(error),
+    if error.as_db_error().is_some() || error.is_closed() {
+        return class(error);
+    }
+    let source = std::error::Error::source(error);
+    let Some(io) = source.and_then(|source| source.downcast_ref::<io::Error>()) else {
+        return Class::Backend;
+    };
+    let refused =
+        io.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+    match io.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Class::Backend,
+        _ if refused => Class::Backend,
+        _ => Class::Unavailable,
     }
 }
 
 fn class(error: &tokio_postgres::Error) -> Class {
-    let Some(db) = error.as_db_error() else {
-        let is_lost = error.is_closed() || has_io_source(error);
-        return if is_lost { Class::Unavailable } else { Class::Backend };
-    };
-    match db.code().code() {
-        // Connections, resources, the operator, a lock, a statement that was cancelled, a serialization failure or
-        // deadlock, and a server that only reads because another one took over.
-        code if code.starts_with("08")
-            || code.starts_with("53")
-            || code.starts_with("57")
-            || code.starts_with("58")
-            || matches!(code, "55P03" | "40001" | "40P01" | "25006") =>
-        {
+    match error.as_db_error() {
+        Some(db) => class_of_code(db.code().code()),
+        None if error.is_closed() || has_io_source(error) => Class::Unavailable,
+        None => Class::Backend,
+    }
+}
+
+/// The table of SQLSTATEs: what passes by itself, what leaves the outcome open, what is broken, and the rest.
+fn class_of_code(code: &str) -> Class {
+    match code {
+        // The database was dropped; files of the server are missing or there twice; a mistake of the server's.
+        "57P04" | "58P01" | "58P02" | "58P03" | "XX000" => Class::Backend,
+        // Whoever commits for the server does not know what became of it.
+        "08007" | "40003" => Class::OutcomeUnknown,
+        // A transaction that was rolled back, serialization failures and deadlocks; a lock; a server that only reads
+        // because another one took over; a transaction that took too long, at work or not; a snapshot too old.
+        "40000" | "40001" | "40P01" | "55P03" | "25006" | "25P03" | "25P04" | "72000" => {
             Class::Unavailable
         }
-        code if code.starts_with("XX00") && code != "XX000" => Class::Corrupt,
-        _ => Class::Backend,
+        // Connections, resources, the operator, the machine.
+        _ => match code.get(..2) {
+            Some("08" | "53" | "57" | "58") => Class::Unavailable,
+            Some("XX") => Class::Corrupt,
+            _ => Class::Backend,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sqlstate_has_its_class() {
+        for (class, codes) in [
+            (
+                Class::Unavailable,
+                "08000 08001 08003 08004 08006 08P01 25006 25P03 25P04 40000 40001 40P01 53000 53100 53200 \
+                 53300 53400 55P03 57000 57014 57P01 57P02 57P03 57P05 58000 58030 72000",
+            ),
+            (Class::OutcomeUnknown, "08007 40003"),
+            (Class::Corrupt, "XX001 XX002"),
+            (
+                Class::Backend,
+                "0A000 22021 23505 25001 25P01 25P02 28000 28P01 3D000 40002 42501 42P01 42P05 26000 54000 55000 \
+                 55006 57P04 58P01 58P02 58P03 F0000 P0001 XX000",
+            ),
+        ] {
+            for code in codes.split_whitespace() {
+                assert_eq!(class_of_code(code), class, "{code}");
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::decode::{events, numbers};
 use crate::error::{Failure, Outcome};
-use crate::plan::Plan;
+use crate::plan::{Numbered, Plan};
 use crate::session::{Session, Value, if_any, values};
 use crate::store::Store;
 
@@ -33,6 +33,7 @@ pub(crate) struct Work<'a> {
 pub(crate) struct Head {
     pub(crate) stream_id: i64,
     pub(crate) last: u64,
+    pub(crate) last_id: EventId,
 }
 
 /// What the writer remembers between transactions. It is true of the log whose last sequence number is `head`, and
@@ -40,6 +41,12 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) head: Option<u64>,
+    /// The last event of the log then: as long as the store has it, all that was committed before it is there as well.
+    pub(crate) last: Option<Numbered>,
+    /// The mark of the store that all of it is true of.
+    pub(crate) mark: Option<i64>,
+    /// The type of a list of rows of events in that store.
+    pub(crate) rows: Option<Type>,
     pub(crate) last_name: i64,
     streams: Cache<StreamId, Option<Head>>,
     names: NameIds,
@@ -47,13 +54,34 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn new(bound: NonZeroUsize) -> Self {
-        Self { head: None, last_name: 0, streams: Cache::new(bound), names: NameIds::new(bound) }
+        Self {
+            head: None,
+            last: None,
+            mark: None,
+            rows: None,
+            last_name: 0,
+            streams: Cache::new(bound),
+            names: NameIds::new(bound),
+        }
     }
 
-    /// Forgets what others may have changed. What a number stands for never changes.
+    /// Forgets what others may have changed. What a number stands for does not change in one history.
     pub(crate) fn forget(&mut self) {
         self.head = None;
         self.streams.clear();
+    }
+
+    /// Forgets all: the store is not the one that it is true of.
+    pub(crate) fn forget_all(&mut self) {
+        self.forget();
+        self.last = None;
+        self.mark = None;
+        self.rows = None;
+        self.names.clear();
+    }
+
+    fn history(&self) -> History {
+        History { mark: self.mark, last: self.last }
     }
 
     /// Whether the number of a name is remembered.
@@ -64,6 +92,11 @@ impl Known {
     /// Takes what is true of the log once `plan` is committed. Where that fails, it is to be forgotten.
     pub(crate) fn learn_log(&mut self, plan: &mut Plan<'_>) {
         self.head = Some(plan.head);
+        self.last = plan.ends.map_or(plan.facts.last, |[_, last]| Some(last)).or(self.last);
+        if let Some((mark, rows)) = plan.facts.of_store.take() {
+            self.mark = Some(mark);
+            self.rows = Some(rows);
+        }
         self.last_name = plan.last_name;
         for (stream, head) in plan.facts.streams.drain() {
             self.streams.put(stream, head);
@@ -77,6 +110,37 @@ impl Known {
                 self.names.learn(&name, id);
             }
         }
+    }
+}
+
+/// What something that is remembered was true of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct History {
+    /// The mark of the store.
+    pub(crate) mark: Option<i64>,
+    /// An event that was committed no earlier than anything that is remembered.
+    pub(crate) last: Option<Numbered>,
+}
+
+impl History {
+    /// The event as parameters of statements.
+    pub(crate) fn number(&self) -> Option<i64> {
+        self.last.map(|(_, number)| to_column(number))
+    }
+
+    pub(crate) fn id(&self) -> Option<Uuid> {
+        self.last.map(|(id, _)| id.as_uuid())
+    }
+
+    /// Checks it against what the store says of itself now: its mark, and whether it has the event.
+    ///
+    /// # Errors
+    /// [`Failure::Outdated`]: it is another store, or another history of it.
+    pub(crate) fn check(&self, mark: i64, has_last: bool) -> Outcome<()> {
+        if !has_last || self.mark.is_some_and(|known| known != mark) {
+            return Err(Failure::Outdated);
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +160,9 @@ pub(crate) struct Ask {
 pub(crate) struct Facts {
     /// The last sequence number and the last number of a name, where they were asked for.
     pub(crate) head: Option<(u64, i64)>,
+    /// The last event of the log, and the mark and type of rows of the store, where the head was asked for.
+    pub(crate) last: Option<Numbered>,
+    pub(crate) of_store: Option<(i64, Type)>,
     /// All streams that the appends write to or ask for; `None`: without events.
     pub(crate) streams: HashMap<StreamId, Option<Head>>,
     /// All names that the appends write or ask for; `None`: not made yet.
@@ -133,7 +200,13 @@ impl Facts {
         let missing = facts.recall(known);
         let is_known = missing.streams.is_empty() && missing.names.is_empty();
         if !is_known || ask.head || ask.ids || ask.numbers.is_some() {
-            Box::pin(facts.look_up(store, session, works, &missing, ask)).await?;
+            let history = known.history();
+            let found =
+                Box::pin(facts.look_up(store, session, works, &missing, ask, history)).await;
+            if matches!(found, Err(Failure::Outdated)) {
+                known.forget_all();
+            }
+            found?;
         }
         if works.iter().flat_map(|work| work.writes).any(looks_into_log) {
             let head = facts.head.map(|(head, _)| head).or(known.head);
@@ -178,6 +251,7 @@ impl Facts {
         store: &Store,
         session: Session<'_>,
         query: &Query,
+        history: History,
     ) -> Outcome<Self> {
         let mut facts = Self::default();
         facts.list_query(query);
@@ -186,7 +260,7 @@ impl Facts {
             names: facts.names.keys().cloned().collect(),
         };
         let ask = Ask { head: true, ..Ask::default() };
-        Box::pin(facts.look_up(store, session, &[], &missing, &ask)).await?;
+        Box::pin(facts.look_up(store, session, &[], &missing, &ask, history)).await?;
         Ok(facts)
     }
 
@@ -218,7 +292,7 @@ impl Facts {
                     self.streams.insert(stream.clone(), None);
                 }
             }
-            item.names.iter().for_each(|name| self.list_name(name.as_str()));
+            item.names.iter().flatten().for_each(|name| self.list_name(name.as_str()));
             item.tags.iter().for_each(|tag| self.list_name(tag.as_str()));
         }
     }
@@ -254,12 +328,15 @@ impl Facts {
         works: &[Work<'_>],
         missing: &Missing,
         ask: &Ask,
+        history: History,
     ) -> Outcome<()> {
         let sql = &store.sql;
         if ask.head {
             // Sent first: the rest is to be no older than the head.
-            session.prepare(&sql.head, &[]).await?;
+            session.prepare(&sql.head, &[Type::INT8, Type::UUID]).await?;
         }
+        let (number, id) = (history.number(), history.id());
+        let of_history: [Value<'_>; 2] = [(&number, Type::INT8), (&id, Type::UUID)];
         let names: Vec<&str> = missing.names.iter().map(|name| &**name).collect();
         let categories: Vec<_> = missing.streams.iter().map(|id| id.category.as_str()).collect();
         let streams: Vec<_> = missing.streams.iter().map(|id| id.name.as_str()).collect();
@@ -272,7 +349,7 @@ impl Facts {
         let count = ask.numbers.unwrap_or(0);
         let of_numbers: [Value<'_>; 1] = [(&count, Type::INT8)];
         let (head, names, streams, ids, numbers) = try_join5(
-            if_any(ask.head.then(|| session.query(&sql.head, &[]))),
+            if_any(ask.head.then(|| session.query(&sql.head, &of_history))),
             if_any((!names.is_empty()).then(|| session.query(&sql.names, &of_names))),
             if_any((!streams.is_empty()).then(|| session.query(&sql.streams, &of_streams))),
             known_ids(store, session, &ids),
@@ -280,16 +357,24 @@ impl Facts {
         )
         .await?;
         if let Some(row) = head.first() {
-            self.head = Some((unsigned(row.try_get(0)?)?, row.try_get(1)?));
+            let number = unsigned(row.try_get(0)?)?;
+            let mark = row.try_get(3)?;
+            history.check(mark, row.try_get(4)?)?;
+            self.head = Some((number, row.try_get(2)?));
+            self.last = row.try_get::<_, Option<Uuid>>(1)?.map(|id| (id.into(), number));
+            self.of_store = Some((mark, store.tables.rows(row.try_get(5)?, row.try_get(6)?)));
         }
         for row in names {
             self.names.insert(row.try_get(1)?, Some(row.try_get(0)?));
         }
         for row in streams {
             let nth = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
-            let last: Option<i64> = row.try_get(2)?;
-            let last = last.ok_or_else(|| Error::Corrupt("a stream has no last event".into()))?;
-            let head = Head { stream_id: row.try_get(1)?, last: unsigned(last)? };
+            let (last, last_id): (Option<i64>, Option<Uuid>) = (row.try_get(2)?, row.try_get(3)?);
+            let (Some(last), Some(last_id)) = (last, last_id) else {
+                return Err(Error::corrupt("a stream has no last event").into());
+            };
+            let stream_id = row.try_get(1)?;
+            let head = Head { stream_id, last: unsigned(last)?, last_id: last_id.into() };
             if let Some(stream) = missing.streams.get(nth) {
                 self.streams.insert(stream.clone(), Some(head));
             }
@@ -311,12 +396,7 @@ impl Facts {
         query: &Query,
         after: SequenceNumber,
     ) -> Outcome<Option<SequenceNumber>> {
-        let bounds = Bounds {
-            after: to_column(after.value()),
-            until: i64::MAX,
-            limit: 1,
-            direction: Direction::Forward,
-        };
+        let bounds = Bounds { after: to_column(after.value()), ..Bounds::one(Direction::Forward) };
         let items = resolve(query, self)?;
         let dialect = store.tables.dialect();
         let probes = items.iter().map(|item| select(item, Want::Numbers, &bounds, &dialect));
@@ -345,7 +425,7 @@ pub(crate) fn looks_into_log(write: &Append) -> bool {
 }
 
 pub(crate) fn unsigned(column: i64) -> Result<u64, Error> {
-    u64::try_from(column).map_err(|_| Error::Corrupt("a number is negative".into()))
+    u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"))
 }
 
 /// The last event of a stream.
@@ -355,11 +435,13 @@ async fn last_event(
     dictionary: &mut Dictionary,
     head: Head,
 ) -> Outcome<Option<StoredEvent>> {
-    let item = Item { scope: Scope::Stream(head.stream_id), names: None, tags: Vec::new() };
-    let bounds = Bounds { after: 0, until: i64::MAX, limit: 1, direction: Direction::Backward };
+    let item = Item::of(Scope::Stream(head.stream_id));
+    let bounds = Bounds::one(Direction::Backward);
     let select = select(&item, Want::Events, &bounds, &store.tables.dialect());
-    let (events, _) = events(store, session, dictionary, &select.sql, values(&select)).await?;
-    Ok(events.into_iter().next())
+    // The dictionary is fresh, so nothing of it can be outdated.
+    let mut history = History::default();
+    let events = events(store, session, dictionary, &mut history, &select.sql, values(&select));
+    Ok(events.await?.0.into_iter().next())
 }
 
 impl Ids for Facts {

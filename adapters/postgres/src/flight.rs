@@ -13,15 +13,16 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
 use hashbrown::HashMap;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::NAME;
 use crate::backend::Backend;
 use crate::draft::Part;
 use crate::error::{Failure, Outcome};
-use crate::facts::{Ask, Facts, Known, Work, known_ids};
+use crate::facts::{Ask, Facts, History, Known, Work, known_ids};
 use crate::plan::{Numbered, Plan, plan};
-use crate::session::Session;
+use crate::session::{Session, Value};
 use crate::store::Store;
 use crate::transact::{insert, prepare};
 
@@ -94,11 +95,6 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// The last event that it inserts.
-    pub(crate) fn last(&self) -> Option<Numbered> {
-        self.sent.ends.map(|[_, last]| last)
-    }
-
     /// Whether another may be sent before it is answered: numbers of names hold only once they are committed.
     pub(crate) fn may_be_followed(&self) -> bool {
         !self.makes_names
@@ -123,17 +119,12 @@ pub(crate) struct Departure<'a> {
 
 impl Departure<'_> {
     /// Judges `works` on what is remembered of the log, and sends one statement that takes the lock, inserts and
-    /// commits. If others have appended meanwhile, the numbers that it inserts are taken, and nothing is written. If
-    /// it is sent `behind` an event that is not answered yet, it inserts only after that one: judged on what never
-    /// came to be, it writes nothing.
+    /// commits. If others have appended meanwhile, the numbers that it inserts are taken, and nothing is written. It
+    /// inserts only where the store has the last event that it was judged on, which may be of a flight that is not
+    /// answered yet: judged on what never came to be, or is gone, it writes nothing.
     ///
     /// `None`: it takes more than one statement; nothing was sent.
-    pub(crate) async fn depart(
-        self,
-        works: &[Work<'_>],
-        checked: bool,
-        behind: Option<Numbered>,
-    ) -> Outcome<Option<Flight>> {
+    pub(crate) async fn depart(self, works: &[Work<'_>], checked: bool) -> Outcome<Option<Flight>> {
         let Self { store, client, backend, known } = self;
         let session = Session::new(client, store.options.prepares());
         let ask = Ask { head: known.head.is_none(), ids: checked, numbers: None };
@@ -145,15 +136,18 @@ impl Departure<'_> {
         if !parts.is_empty() {
             return Ok(None);
         }
-        if let Some(part) = &part {
-            prepare(store, session, part).await?;
-        }
+        let last = plan.facts.last.or(known.last).filter(|_| head > 0);
         known.learn_log(&mut plan);
+        let rows = known.rows.clone().unwrap_or(Type::RECORD_ARRAY);
+        if let Some(part) = &part {
+            prepare(store, session, part, &rows).await?;
+        }
+        let judged_on = History { mark: known.mark, last };
         let makes_names = part.as_ref().is_some_and(Part::makes_names);
         let sent = Sent::new(plan, backend);
         let ids = sent.unsure_ids();
         let (store, client) = (Arc::clone(store), Arc::clone(client));
-        let answer = answer(store, client, part, behind, head, ids);
+        let answer = answer(store, client, part, rows, judged_on, ids);
         let mut answer = maybe_done(answer.boxed());
         // It is sent at the first poll.
         poll_fn(|cx| {
@@ -169,19 +163,23 @@ async fn answer(
     store: Arc<Store>,
     client: Arc<Object>,
     part: Option<Part>,
-    behind: Option<Numbered>,
-    head: u64,
+    rows: Type,
+    judged_on: History,
     ids: Vec<Uuid>,
 ) -> Landed {
     let session = Session::new(&client, store.options.prepares());
     let look = known_ids(&store, session, &ids);
     let (is_true, found) = if let Some(part) = part {
-        let (inserted, found) = join(insert(&store, session, &part, behind), look).await;
+        let (inserted, found) = join(insert(&store, session, &part, &rows, judged_on), look).await;
         (inserted?, found)
     } else {
         // What callers are told is true if the log is still the same.
-        let (now, found) = join(session.number(&store.sql.last, &[]), look).await;
-        (now? == head, Ok(found?))
+        let (number, id) = (judged_on.number(), judged_on.id());
+        let values: [Value<'_>; 3] =
+            [(&number, Type::INT8), (&id, Type::UUID), (&judged_on.mark, Type::INT8)];
+        let (same, found) = join(session.query(&store.sql.is_last, &values), look).await;
+        let same = same?.first().map(|row| row.try_get(0)).transpose()?;
+        (same.unwrap_or(false), Ok(found?))
     };
     Ok(is_true.then_some(found))
 }

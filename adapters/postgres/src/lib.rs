@@ -32,10 +32,33 @@
 //! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
 //!   the first tag.
 //!
+//! # Fail-over and restore under open handles
+//! A handle believes nothing that it remembers without asking the server in the same statement: each append carries the
+//! last event that it was judged on and a mark of the store, and each page of a read is checked before it is returned.
+//! After a fail-over that lost commits, a restore, or tables that were emptied or made again, a handle forgets what it
+//! knew. Appends are judged on what is there: a condition on what was lost is `ConditionFailed`. Reads return what is
+//! there under the right names. A follow that has returned what was lost ends with `AheadOfLog`. What was acknowledged
+//! and then lost by an asynchronous fail-over stays lost: use synchronous replication where that must not be.
+//!
+//! # Following
+//! A follow is woken at once by appends through the same adapter. For those of other processes the adapter keeps one
+//! connection more, for LISTEN and NOTIFY and one look at the log a second while something follows; it is opened by the
+//! first append or follow. Behind a pooler of transactions, and with a pool that the caller brought, nothing listens, and
+//! the look finds the appends of others: within 20 ms to a second.
+//!
 //! # Locks
 //! The lock of a log is an advisory lock: a key of 64 bits, which is a hash of the schema and the table. Other
 //! programs that use advisory locks of one 64-bit key in the same database could by chance choose the same; they
 //! would then wait for each other.
+//!
+//! # Roles
+//! A role that appends and reads needs the rights of [`Schema::grants`] and no more. Row-level security
+//! that applies to it would hide events without an error: connecting is `Invalid` then, and a policy that is made later
+//! makes reads and appends fail (`Backend`), except behind a pooler of transactions and with a pool of the caller's,
+//! which should set `row_security = off` itself.
+//!
+//! # Limits
+//! A payload has at most 16 MiB, which `Capabilities` declare, and so has metadata. More is `Invalid`.
 //!
 //! # Reading the log with SQL
 //! The view `events_log` (behind the name of the table) shows names instead of numbers, and JSON as `jsonb`. Sequence
@@ -45,11 +68,15 @@
 mod append_in;
 mod backend;
 mod connect;
+mod conninfo;
 mod decode;
+mod dial;
 mod draft;
 mod error;
 mod facts;
 mod flight;
+mod listing;
+mod migration;
 mod options;
 mod pipeline;
 mod plan;
@@ -62,26 +89,28 @@ mod store;
 mod tables;
 mod transact;
 mod values;
+mod watch;
 mod writer;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use annals::adapter::{async_trait, follow, recording_time};
 use annals::{
-    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
-    StoredEvent,
+    Append, Capabilities, Error, EventPages, KnownIds, Order, Query, ReadOptions, Result,
+    StorageAdapter, StoredEvent,
 };
-use annals_sql::placing::check_metadata;
+use annals_sql::placing::MAX_BYTES;
 use annals_sql::queue::{Intake, Queue, queue};
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
 use annals_sql::{Scan, oneshot, pages};
-use async_trait::async_trait;
 use deadpool_postgres::Pool;
 use futures_util::{StreamExt, stream};
 pub use {deadpool_postgres, rustls, tokio_postgres};
 
+use crate::connect::Connections;
 use crate::facts::Work;
+pub use crate::migration::Schema;
 pub use crate::options::PostgresOptions;
 use crate::reader::{Pages, Reader};
 use crate::runtime::Engine;
@@ -90,9 +119,6 @@ use crate::store::Store;
 use crate::writer::{Request, Writer};
 
 const NAME: &str = "postgres";
-
-/// The largest payload, and the largest metadata, in bytes: the server holds several copies of one in memory.
-const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
 
 /// An event store in a PostgreSQL database. Clones are handles to the same store; its threads and connections end
 /// when the last handle and the last read are gone and what was queued is committed.
@@ -105,7 +131,7 @@ struct Shared {
     store: Arc<Store>,
     queue: Queue<Request>,
     source: Pages,
-    pools: [Pool; 2],
+    pools: [Connections; 2],
     /// A pool of the caller's stays open.
     owns_pools: bool,
 }
@@ -124,22 +150,30 @@ impl PostgresAdapter {
 
     async fn start(options: PostgresOptions, pool: Option<Pool>) -> Result<Self> {
         let owns_pools = pool.is_none();
+        if owns_pools { options.check() } else { options.check_limits() }?;
         let engine =
             if owns_pools { Engine::own(options.threads.get()) } else { Engine::of_caller() };
         let engine = Arc::new(engine?);
         let (writing, reading) = match pool {
-            Some(pool) => (pool.clone(), pool),
+            Some(pool) => {
+                let connections = Connections::of(pool, &options);
+                (connections.clone(), connections)
+            }
             None => connect::pools(&options)?,
         };
         let owns_sessions = owns_pools && options.prepares();
-        let mut store = Store::new(options, owns_sessions)?;
+        let store = Store::new(options, owns_sessions)?;
         let check = async {
-            let client = connect::get(&reading).await?;
-            schema::check(Session::new(&client, store.options.prepares()), &store).await
+            let client = reading.get().await?;
+            let session = Session::new(&client, store.options.prepares());
+            if owns_sessions {
+                connect::check_session(session).await?;
+            }
+            schema::check(session, &store).await
         };
-        store.rows = engine.enter(check).await?;
+        engine.enter(check).await?;
         let store = Arc::new(store);
-        let (queue, intake) = queue(store.options.queue_bound.get());
+        let (queue, intake) = queue(NAME, store.options.common.queue_bound.get());
         let writer = Writer::new(Arc::clone(&store), writing.clone(), owns_pools);
         if owns_pools {
             on_thread(writer, intake)?;
@@ -150,6 +184,31 @@ impl PostgresAdapter {
         let source = Pages { reader, engine };
         let pools = [writing, reading];
         Ok(Self { shared: Arc::new(Shared { store, queue, source, pools, owns_pools }) })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shared.queue.is_closed() { Err(Error::closed(NAME)) } else { Ok(()) }
+    }
+
+    /// Starts the task that wakes follows, here and in other processes.
+    fn notify(&self) {
+        let Shared { store, source, pools: [pool, _], owns_pools, .. } = &*self.shared;
+        watch::start(store, source.engine.handle(), (!owns_pools).then_some(pool));
+    }
+
+    /// The follow of `query`. It keeps the store open, as every read does.
+    fn follow(&self, query: Query, options: ReadOptions) -> EventPages {
+        let (reading, watching) = (self.clone(), self.clone());
+        // What ends at a number of the log ends whichever stream moves the head.
+        let of_log = options.until.is_some() && self.shared.store.order() == Order::Log;
+        let wanted = if of_log { Query::All } else { query.clone() };
+        let read = move |query, options| reading.read(query, options);
+        follow(query, options, read, move || {
+            let ring = watching.shared.store.watch.bell.register(&wanted);
+            watching.notify();
+            watching.shared.store.watch.has_follower();
+            async move { Ok(ring.await) }
+        })
     }
 
     /// Appends inside a transaction of the caller's, such as one that writes tables of its own: all of it is committed
@@ -171,31 +230,14 @@ impl PostgresAdapter {
         writes: Vec<Append>,
     ) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
-        check_metadata(MAX_BYTES, &writes)?;
+        self.check_open()?;
         let store = &self.shared.store;
-        let recorded_at = store.options.clock.now();
+        let recorded_at = recording_time(&*store.options.common.clock)?;
         let session = Session::unprepared(transaction.client());
         let work = Work { writes: &writes, recorded_at };
-        let placement = append_in::append_in(store, session, work).await??;
+        let placement = append_in::append_in(store, session, work).await.map_err(Error::from);
+        let placement = placement.flatten().map_err(|error| error.at(NAME, "append"))?;
         Ok(placement.events(writes, recorded_at))
-    }
-
-    /// Closes the store for all handles: what is queued is committed, all connections of its own are closed, and all
-    /// further calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when
-    /// the last handle is dropped, but nobody can wait for it.
-    ///
-    /// # Cancel safety
-    /// A future that is dropped has closed the store, or done nothing if it was never polled.
-    pub async fn close(&self) {
-        self.shared.queue.close();
-        let (done, ended) = oneshot::channel();
-        if self.shared.queue.send(Request::Stop(done)).is_ok() {
-            // The writer may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
-        if self.shared.owns_pools {
-            self.shared.pools.iter().for_each(Pool::close);
-        }
     }
 }
 
@@ -208,6 +250,12 @@ fn on_thread(writer: Writer, intake: Intake<Request>) -> Result<()> {
     thread.map(drop).map_err(Error::unavailable)
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        drop(self.store.watch.end());
+    }
+}
+
 impl fmt::Debug for PostgresAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresAdapter")
@@ -218,7 +266,7 @@ impl fmt::Debug for PostgresAdapter {
 
 #[async_trait]
 impl StorageAdapter for PostgresAdapter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -234,24 +282,56 @@ impl StorageAdapter for PostgresAdapter {
             .with_custom_conditions(true)
             .with_tags(true)
             .with_exact_payload_bytes(true)
+            .with_known_ids(KnownIds::Forever)
             .with_order(order)
             .with_max_payload_bytes(Some(MAX_BYTES))
     }
 
     async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
-        check_metadata(MAX_BYTES, &writes)?;
+        self.check_open()?;
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        self.shared.queue.append(writes, self.shared.store.options.clock.now()).await
+        self.notify();
+        let recorded_at = recording_time(&*self.shared.store.options.common.clock)?;
+        let stored = self.shared.queue.append(writes, recorded_at).await;
+        stored.map_err(|error| error.at(NAME, "append"))
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
+        let capabilities = self.capabilities();
+        if let Err(error) = capabilities.check_read(NAME, &query, &options) {
             return stream::iter([Err(error)]).boxed();
         }
-        let scan = Scan::new(query, &options, self.shared.store.options.page_size.get());
-        pages(self.shared.source.clone(), scan)
+        if options.follow {
+            return self.follow(query, options);
+        }
+        let keeps_order = capabilities.keeps_order(&query);
+        let page_size = self.shared.store.options.common.page_size.get();
+        let scan = Scan::new(query, options, keeps_order, page_size);
+        pages(self.shared.source.clone(), scan, NAME)
+    }
+
+    /// Closes the store for all handles: what is queued is committed, and all connections of its own are closed. Without
+    /// it the same happens when the last handle is dropped, but nobody can wait for it.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped has closed the store, or done nothing if it was never polled.
+    async fn close(&self) {
+        self.shared.queue.close();
+        let watcher = self.shared.store.watch.close();
+        let (done, ended) = oneshot::channel();
+        if self.shared.queue.send(Request::Stop(done)).is_ok() {
+            // The writer may have been stopped by another handle: it is gone then as well.
+            let _ = ended.await;
+        }
+        if let Some(watcher) = watcher {
+            // It was aborted: nothing of it is left to wait for but its end.
+            let _ = watcher.await;
+        }
+        if self.shared.owns_pools {
+            self.shared.pools.iter().for_each(Connections::close);
+        }
     }
 }

@@ -1,20 +1,24 @@
 //! How a log is opened.
 
-use std::error::Error as _;
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use annals::{Clock, Error, Order, Result, SystemClock};
-use annals_sql::queue::QUEUE_BOUND;
-use annals_sql::schema::SchemaStatus;
-use annals_sql::{CACHE_BOUND, PAGE_SIZE};
+use annals::{BoxError, Order, Result};
+use annals_sql::{CommonOptions, check_at_most, check_timeout, common_options};
 use deadpool_postgres::Pool;
 use rustls::ClientConfig;
 use tokio_postgres::Config;
 
-use crate::{PostgresAdapter, connect, schema};
+use crate::PostgresAdapter;
+use crate::conninfo::{self, Roots};
+use crate::dial::{self, Passwords};
+use crate::migration::Schema;
+use crate::tables::Tables;
+
+/// A server of PostgreSQL has at most 262,143 connections, and few bear a tenth of that.
+const MOST_CONNECTIONS: usize = 10_000;
+const MOST_THREADS: usize = 512;
 
 /// How a log is opened, and the bounds of what its adapter holds.
 ///
@@ -33,36 +37,43 @@ use crate::{PostgresAdapter, connect, schema};
 pub struct PostgresOptions {
     pub(crate) config: Config,
     pub(crate) tls: Option<ClientConfig>,
+    pub(crate) roots: Option<Roots>,
+    pub(crate) passwords: Option<Passwords>,
     pub(crate) schema: String,
     pub(crate) table: String,
     pub(crate) order: Order,
-    pub(crate) immutable_log: bool,
     pub(crate) pool_size: NonZeroUsize,
     pub(crate) pool_timeout: Duration,
-    pub(crate) lock_timeout: Duration,
     pub(crate) statement_timeout: Duration,
     pub(crate) transaction_pooler: bool,
-    pub(crate) page_size: NonZeroUsize,
-    pub(crate) queue_bound: NonZeroU32,
-    pub(crate) cache_bound: NonZeroUsize,
     pub(crate) threads: NonZeroUsize,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) common: CommonOptions,
 }
 
 impl PostgresOptions {
-    /// The defaults, as each method tells them, for the database that `url` names: a URL or a string of keys and
-    /// values, as libpq reads them. Several hosts and `target_session_attrs=read-write` find the primary of a cluster.
+    /// The defaults, as each method says, for the database that `url` names: a URL or a string of keys and values,
+    /// as libpq reads them. Several hosts and `target_session_attrs=read-write` find the primary of a cluster.
+    ///
+    /// These parts are read: `host`, `hostaddr`, `port`, `user`, `password`, `dbname`, `options`, `application_name`,
+    /// `fallback_application_name`, `connect_timeout`, `tcp_user_timeout`, `keepalives`, `keepalives_idle`,
+    /// `keepalives_interval`, `keepalives_retries`, `load_balance_hosts`, `sslnegotiation`, `channel_binding`, and
+    /// - `sslmode`: `disable`, `prefer`, `require`, `verify-full`. Wherever a connection is encrypted, certificate and
+    ///   name of the host are checked: `require` means `verify-full`. `allow` and `verify-ca` are not read.
+    /// - `sslrootcert`: a file of certificates in PEM, read when connections are opened, or `system`. Without it,
+    ///   `require` takes those that the system knows. [`with_tls`](Self::with_tls) wins over it.
+    /// - `target_session_attrs`: `any`, `read-write`, `read-only`, and `primary` and `standby`, which mean the two
+    ///   before them. `prefer-standby` is not read.
+    /// - `gssencmode` (`disable`, `prefer`) and `client_encoding` (`UTF8`, `auto`), which change nothing.
+    ///
+    /// Any other part is `Invalid`, such as `sslcert`, `sslkey` (use [`with_tls`](Self::with_tls)), `passfile` and
+    /// `service`. A host must be named; neither environment variables such as `PGHOST` nor files are looked at.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is neither, or has an option that is unknown or makes no sense, which is named.
+    /// [`Invalid`](annals::Error::Invalid) if it is neither form, or has a part that is unknown or makes no
+    /// sense, which is named.
     pub fn new(url: &str) -> Result<Self> {
-        let parsed: std::result::Result<Config, _> = url.parse();
-        // The reason does not quote the text, which has the password.
-        let config = parsed.map_err(|error| match error.source() {
-            Some(cause) => Error::invalid(format!("{error}: {cause}")),
-            None => Error::invalid(error),
-        })?;
-        Ok(Self::from_config(config))
+        let (config, roots) = conninfo::parse(url)?;
+        Ok(Self { roots, ..Self::from_config(config) })
     }
 
     /// The same for the driver's own form.
@@ -71,20 +82,17 @@ impl PostgresOptions {
         Self {
             config,
             tls: None,
+            roots: None,
+            passwords: None,
             schema: "annals".to_owned(),
             table: "events".to_owned(),
             order: Order::Log,
-            immutable_log: false,
             pool_size: NonZeroUsize::MIN.saturating_add(9),
             pool_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
             transaction_pooler: false,
-            page_size: PAGE_SIZE,
-            queue_bound: QUEUE_BOUND,
-            cache_bound: CACHE_BOUND,
             threads: NonZeroUsize::MIN.saturating_add(1),
-            clock: Arc::new(SystemClock),
+            common: CommonOptions::default(),
         }
     }
 
@@ -115,51 +123,68 @@ impl PostgresOptions {
         self
     }
 
-    /// Has [`migrate`](Self::migrate) make the database refuse every change and removal of what was appended, by any
-    /// program (off). It stays: a later `migrate` without this option does not undo it.
-    #[must_use]
-    pub fn with_immutable_log(mut self, immutable_log: bool) -> Self {
-        self.immutable_log = immutable_log;
-        self
-    }
-
-    /// Encrypts connections so, where the server can (`sslmode=prefer`, the default) or must (`require`). Without it,
-    /// connections are encrypted only under `require`, and the server's certificate must be known to the system.
+    /// Uses this TLS configuration if the server offers TLS (`sslmode=prefer`, the default) or always (`require`).
+    /// Without it, and without `sslrootcert`, connections are encrypted only under `require`, and the server's
+    /// certificate must be known to the system; `prefer` then sends plain text, which is logged once.
     #[must_use]
     pub fn with_tls(mut self, tls: ClientConfig) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// How many connections there are at most (10): one that appends and the others, which read, each for a page
-    /// only. They are opened when they are needed. With one only, appends and reads take turns.
+    /// Asks `provider` for the password of each new connection, such as one that is rotated or that expires. It
+    /// replaces the password of the URL.
+    ///
+    /// A connection waits for it at most as long as [`with_pool_timeout`](Self::with_pool_timeout) says; if it fails
+    /// or panics, the call that needed the connection is `Unavailable`, with its error as the source. A pool of the
+    /// caller's has passwords of its own.
+    ///
+    /// ```
+    /// # use annals_postgres::PostgresOptions;
+    /// # fn main() -> annals::Result<()> {
+    /// let options = PostgresOptions::new("postgres://shop@db.example/shop")?
+    ///     .with_password_provider(async || std::fs::read("/run/secrets/db"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_password_provider<F, P, E>(
+        mut self,
+        provider: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = std::result::Result<P, E>> + Send + 'static,
+        P: Into<Vec<u8>>,
+        E: Into<BoxError>,
+    {
+        self.passwords = Some(Passwords::new(provider));
+        self
+    }
+
+    /// How many connections there are at most (10; up to 10,000): one that appends and the others, which read, each for a page
+    /// only. They are opened when they are needed. With one only, appends and reads take turns. If the server has no
+    /// connection left, calls wait for one of those that are open.
     #[must_use]
     pub fn with_pool_size(mut self, connections: NonZeroUsize) -> Self {
         self.pool_size = connections;
         self
     }
 
-    /// How long to wait for a connection, new or in use by others (5 s). Then the call is `Unavailable`. As long a lost
-    /// connection's append is looked for, before its outcome is unknown.
+    /// How long to wait for a connection, new or in use by others (5 s; from a millisecond to a
+    /// day). Then the call is `Unavailable`. The same limit applies to
+    /// finding out whether an append on a lost connection was committed.
     #[must_use]
     pub fn with_pool_timeout(mut self, timeout: Duration) -> Self {
-        self.pool_timeout = timeout.max(Duration::from_millis(1));
+        self.pool_timeout = timeout;
         self
     }
 
-    /// How long an append waits for other processes that append to the same log (5 s). Then it is `Unavailable`, and
-    /// so is all that was queued behind it.
-    #[must_use]
-    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = timeout.max(Duration::from_millis(1));
-        self
-    }
-
-    /// How long the server may be at work on one transaction of appends or one page (30 s). Then the call is
+    /// How long the server may be at work on one transaction of appends or one page (30 s; from a
+    /// millisecond to a day). Then the call is
     /// `Unavailable`; where even the server's refusal is missing, the connection is given up.
     #[must_use]
     pub fn with_statement_timeout(mut self, timeout: Duration) -> Self {
-        self.statement_timeout = timeout.max(Duration::from_millis(1));
+        self.statement_timeout = timeout;
         self
     }
 
@@ -172,30 +197,7 @@ impl PostgresOptions {
         self
     }
 
-    /// How many events a page of a read has at most (2,048). Pages are smaller at the beginning of a read, and
-    /// where events are large. No result depends on it.
-    #[must_use]
-    pub fn with_page_size(mut self, events: NonZeroUsize) -> Self {
-        self.page_size = events;
-        self
-    }
-
-    /// How many events may be queued or in the making at a time, where an append counts as one more than it has
-    /// (262,144). Beyond that an append is `Unavailable`.
-    #[must_use]
-    pub fn with_queue_bound(mut self, events: NonZeroU32) -> Self {
-        self.queue_bound = events;
-        self
-    }
-
-    /// How many streams, and as many names, are remembered in each of several places (65,536).
-    #[must_use]
-    pub fn with_cache_bound(mut self, streams: NonZeroUsize) -> Self {
-        self.cache_bound = streams;
-        self
-    }
-
-    /// How many threads drive the connections of reads (2); appends have one more. With a pool of the caller's there
+    /// How many threads drive the connections of reads (2; at most 512); appends have one more. With a pool of the caller's there
     /// are none.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
@@ -203,11 +205,68 @@ impl PostgresOptions {
         self
     }
 
-    /// Takes `recorded_at` from `clock` (the machine's).
+    /// The name of the schema that holds the log.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    pub fn schema_name(&self) -> &str {
+        &self.schema
+    }
+
+    /// The name of the table of events.
+    #[must_use]
+    pub fn table_name(&self) -> &str {
+        &self.table
+    }
+
+    /// The widest scope that readers can follow without skipping.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// How many connections there are at most.
+    #[must_use]
+    pub fn pool_size(&self) -> NonZeroUsize {
+        self.pool_size
+    }
+
+    /// How long to wait for a connection.
+    #[must_use]
+    pub fn pool_timeout(&self) -> Duration {
+        self.pool_timeout
+    }
+
+    /// How long the server may be at work on one transaction or page.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
+    /// Whether a pooler may give each transaction another session.
+    #[must_use]
+    pub fn transaction_pooler(&self) -> bool {
+        self.transaction_pooler
+    }
+
+    /// How many threads drive the connections of reads.
+    #[must_use]
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads
+    }
+
+    /// Rejects options that make no sense, before anything is sent.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_limits()?;
+        check_at_most("pool size", self.pool_size.get(), MOST_CONNECTIONS)?;
+        check_at_most("number of threads", self.threads.get(), MOST_THREADS)?;
+        dial::check(self)
+    }
+
+    /// The same for what counts with a pool of the caller's, too.
+    pub(crate) fn check_limits(&self) -> Result<()> {
+        self.common.check()?;
+        check_timeout("pool timeout", self.pool_timeout)?;
+        check_timeout("statement timeout", self.statement_timeout)?;
+        Tables::new(&self.schema, &self.table).map(drop)
     }
 
     /// Whether statements stay prepared, and connections have sessions.
@@ -220,15 +279,18 @@ impl PostgresOptions {
         self.statement_timeout + Duration::from_secs(1)
     }
 
-    /// Opens the log with connections of its own. It must have been made by [`migrate`](Self::migrate).
+    /// Opens the log with connections of its own. It must have been made by [`Schema::migrate`].
     ///
     /// Connections are driven by threads of the adapter: any executor can use it.
     ///
     /// # Errors
-    /// - [`Error::Invalid`]: the log is not there, waits for its migration, is of a later release or of another order (a
-    ///   [`SchemaError`](crate::SchemaError) or a text is the cause); names that are none; TLS that cannot be set up.
-    /// - [`Error::Unavailable`]: the server cannot be reached, or has no connection left.
-    /// - [`Error::Backend`]: the server refuses this user, password or database.
+    /// - [`Invalid`](annals::Error::Invalid): the log is not there, waits for its migration, is of a later release or of another order (a
+    ///   [`SchemaError`](crate::SchemaError) or a text is the cause); an option is out of its bounds, a name is none, or
+    ///   the connection string makes no sense, before anything is sent; a pooler of transactions without
+    ///   [`with_transaction_pooler`](Self::with_transaction_pooler).
+    /// - [`Unavailable`](annals::Error::Unavailable): the server cannot be reached, or has no connection left; the password provider failed.
+    /// - [`Backend`](annals::Error::Backend): the server rejects this user, password or database, wants a password and there is none,
+    ///   or does not encrypt as it must; its certificate is not known.
     ///
     /// # Cancel safety
     /// A future that is dropped leaves nothing open.
@@ -241,7 +303,7 @@ impl PostgresOptions {
     /// `plan_cache_mode = force_generic_plan` and `jit = off`.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect); [`Error::Invalid`] also outside of a runtime of tokio.
+    /// As [`connect`](Self::connect); [`Invalid`](annals::Error::Invalid) also outside of a runtime of tokio.
     ///
     /// # Cancel safety
     /// As [`connect`](Self::connect).
@@ -249,48 +311,25 @@ impl PostgresOptions {
         PostgresAdapter::start(self, Some(pool)).await
     }
 
-    /// Makes the log or brings it up to date, in one transaction. Of several that do it at once one does the work. The
-    /// schema is made if it is not there; a schema that is there needs the right to create in it only.
+    /// The schema of the log: its version, and how it is made.
+    #[must_use]
+    pub fn schema(&self) -> Schema<'_> {
+        Schema::of(self)
+    }
+
+    /// Makes the log or brings it up to date: [`Schema::migrate`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] when a later release made it, when tables of that name are not of Annals, or when it has
-    /// another order; otherwise as [`connect`](Self::connect).
+    /// As [`Schema::migrate`].
     ///
     /// # Cancel safety
-    /// A future that is dropped leaves the schema as it was, or up to date.
+    /// As [`Schema::migrate`].
     pub async fn migrate(&self) -> Result<()> {
-        connect::once(self, async |session, store| schema::migrate(session, store).await).await
-    }
-
-    /// The version of the log's schema, which is not changed.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect), except that any version is told, not refused.
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn schema_status(&self) -> Result<SchemaStatus> {
-        connect::once(self, async |session, store| schema::status(session, store).await).await
-    }
-
-    /// All statements that [`migrate`](Self::migrate) runs for a log at version `found` (0: there is none), to be read
-    /// or run by somebody else. Run them in one transaction.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for names that are none, or a version that this release does not know.
-    pub fn migration_sql(&self, found: u32) -> Result<String> {
-        schema::sql(self, found)
-    }
-
-    /// The statements that give `role` the rights to append and read: to insert into the tables and to select from
-    /// them, and no other.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for names that are none.
-    pub fn grant_sql(&self, role: &str) -> Result<String> {
-        schema::grants(self, role)
+        self.schema().migrate().await
     }
 }
+
+common_options!(PostgresOptions);
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use annals_sql::queue::{Intake, Job};
 
-use crate::connect::get;
 use crate::flight::Flight;
-use crate::writer::{Request, Trouble, Writer, answer, give_back, works};
+use crate::writer::{Request, Trouble, Writer, give_back, works};
 
 impl Writer {
     /// Commits both batches, and then what was queued meanwhile, as long as that is enough for another. Where
@@ -21,7 +20,7 @@ impl Writer {
         let mut under_way: VecDeque<(Vec<Job>, Flight)> = VecDeque::new();
         let mut failed = Vec::new();
         let mut held = None;
-        let Ok(client) = get(&self.pool).await.map(Arc::new) else {
+        let Ok(client) = self.pool.get().await.map(Arc::new) else {
             for jobs in waiting {
                 self.settle(jobs, None, intake).await;
             }
@@ -33,8 +32,7 @@ impl Writer {
                 && ahead.is_none_or(Flight::may_be_followed)
                 && let Some(jobs) = waiting.pop_front()
             {
-                let behind = ahead.and_then(Flight::last);
-                match self.depart(&client, &works(&jobs), false, behind).await {
+                match self.depart(&client, &works(&jobs), false).await {
                     Ok(Some(flight)) => under_way.push_back((jobs, flight)),
                     several => held = Some((jobs, several.err())),
                 }
@@ -44,7 +42,7 @@ impl Writer {
             match self.land(flight, true).await {
                 Ok(outcomes) => {
                     let answered = jobs.len();
-                    answer(jobs, outcomes);
+                    self.answer(jobs, outcomes);
                     intake.let_return(answered);
                     if waiting.is_empty() {
                         waiting.extend(intake.take_beside());
@@ -55,7 +53,7 @@ impl Writer {
         }
         for (jobs, flight) in under_way {
             match self.land(flight, failed.is_empty()).await {
-                Ok(outcomes) => answer(jobs, outcomes),
+                Ok(outcomes) => self.answer(jobs, outcomes),
                 Err(trouble) => failed.push((jobs, Some(trouble))),
             }
         }

@@ -171,8 +171,10 @@ impl<'a> Plan<'a> {
             self.head = number;
             position += 1;
         }
-        if let Some(stream_id) = stream_id {
-            let head = Head { stream_id, last: position - 1 };
+        if let Some(stream_id) = stream_id
+            && let Some(event) = write.events.last()
+        {
+            let head = Head { stream_id, last: position - 1, last_id: event.id };
             self.facts.streams.insert(write.stream.clone(), Some(head));
         }
     }
@@ -192,7 +194,7 @@ impl<'a> Plan<'a> {
         self.facts.streams.get(stream).copied().flatten()
     }
 
-    fn facts_of(&self, write: &Append, found: &mut Found) -> annals::Facts {
+    fn facts_of(&self, write: &Append, found: &mut Found) -> annals::adapter::Facts {
         let head = self.head_of(&write.stream);
         let pending = self.pending.as_deref().unwrap_or_default();
         let queries = write.condition.queries().into_iter();
@@ -210,10 +212,11 @@ impl<'a> Plan<'a> {
             let new = pending.iter().rev().find(|event| event.stream == write.stream);
             new.cloned().or(stored)
         });
-        annals::Facts {
-            head: head.map(|head| Position::new(head.last)),
-            last: last.flatten(),
-            matches,
+        let facts = annals::adapter::Facts::new(head.map(|head| Position::new(head.last)))
+            .with_matches(matches);
+        match last {
+            Some(last) => facts.with_last(last),
+            None => facts.with_last_id(head.map(|head| head.last_id)),
         }
     }
 

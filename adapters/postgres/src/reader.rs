@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals::{Direction, Order, QueryItem, Source, StoredEvent, StreamId};
+use annals::{Direction, Error, EventId, Order, Page, QueryItem, Source, StoredEvent, StreamId};
 use annals_sql::{
-    Bounds, Cache, Dictionary, Item, NameIds, Page, PageSource, Scan, Scope, Want, resolve, select,
+    Bounds, Cache, Dictionary, Item, NameIds, PageSource, RawEvent, Scan, Scope, Select, Turn,
+    Want, resolve, select,
 };
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Object;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::Type;
 
-use crate::connect::get;
-use crate::decode::{decode, events, numbers, raw_events};
-use crate::error::{Failure, Outcome, in_time};
-use crate::facts::{Facts, Head};
+use crate::NAME;
+use crate::connect::Connections;
+use crate::decode::{Raw, decode, events, numbers, raw_events};
+use crate::error::{Outcome, in_time};
+use crate::facts::{Facts, Head, History};
+use crate::plan::Numbered;
 use crate::runtime::Engine;
 use crate::session::{Session, Value, values};
 use crate::store::Store;
@@ -29,108 +32,208 @@ const DICTIONARIES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Reader {
     store: Arc<Store>,
-    pool: Pool,
+    pool: Connections,
     directory: Mutex<Directory>,
-    /// Each page works with one of its own, so that none waits for another.
-    dictionaries: Mutex<Vec<Dictionary>>,
 }
 
-/// The numbers of what was asked for lately. What a number stands for never changes.
+/// What is remembered between pages, and of which history of the store.
 #[derive(Debug)]
 struct Directory {
+    history: History,
+    /// Rises when all of it is forgotten.
+    generation: u64,
+    /// The numbers of what was asked for lately.
     streams: Cache<StreamId, i64>,
     names: NameIds,
+    /// What numbers stand for. Each page works with one of its own, so that none waits for another.
+    dictionaries: Vec<Dictionary>,
+}
+
+/// What a page works with.
+struct Memory {
+    dictionary: Dictionary,
+    history: History,
+    generation: u64,
 }
 
 impl Reader {
-    pub(crate) fn new(store: Arc<Store>, pool: Pool) -> Self {
-        let bound = store.options.cache_bound;
-        let directory = Directory { streams: Cache::new(bound), names: NameIds::new(bound) };
-        Self { store, pool, directory: Mutex::new(directory), dictionaries: Mutex::default() }
+    pub(crate) fn new(store: Arc<Store>, pool: Connections) -> Self {
+        let bound = store.options.common.cache_bound;
+        let directory = Directory {
+            history: History::default(),
+            generation: 0,
+            streams: Cache::new(bound),
+            names: NameIds::new(bound),
+            dictionaries: Vec::new(),
+        };
+        Self { store, pool, directory: Mutex::new(directory) }
     }
 
-    /// The next page of `scan`; empty only when it is done.
-    async fn page(&self, scan: Scan) -> Page {
+    /// The next page of `scan`.
+    async fn page(&self, scan: Scan) -> Turn {
         let mut tries = TRIES;
         loop {
             tries -= 1;
             let mut next = scan.clone();
             match self.try_page(&mut next).await {
                 Ok(page) => return Ok((next, page)),
-                Err(failure) if tries > 0 && failure.lost_connection() => {}
+                Err(failure)
+                    if tries > 0 && (failure.lost_connection() || failure.is_outdated()) => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
     }
 
-    async fn try_page(&self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
-        let client = get(&self.pool).await?;
-        let mut dictionary = self.take_dictionary();
-        let page = self.on(&client, scan, &mut dictionary);
+    async fn try_page(&self, scan: &mut Scan) -> Outcome<Page> {
+        let client = self.pool.get().await?;
+        let mut memory = self.recall();
+        if scan.generation() != memory.generation {
+            // Its numbers are of a history that was forgotten.
+            scan.restart(memory.generation);
+        }
+        let page = self.on(&client, scan, &mut memory);
         let page = in_time(self.store.options.answer_limit(), page).await;
-        lock(&self.dictionaries).push(dictionary);
-        if page.as_ref().is_err_and(Failure::lost_connection) {
-            drop(Object::take(client));
+        match &page {
+            Ok(page) => self.remember(memory, page),
+            Err(failure) if failure.is_outdated() => self.forget(memory.generation),
+            Err(failure) if failure.lost_connection() => drop(Object::take(client)),
+            Err(_) => {}
         }
         page
     }
 
-    fn take_dictionary(&self) -> Dictionary {
-        let mut dictionaries = lock(&self.dictionaries);
-        dictionaries.truncate(DICTIONARIES);
-        let kept = dictionaries.pop();
-        kept.unwrap_or_else(|| Dictionary::new(self.store.options.cache_bound))
+    fn recall(&self) -> Memory {
+        let mut directory = lock(&self.directory);
+        let kept = directory.dictionaries.pop();
+        let dictionary =
+            kept.unwrap_or_else(|| Dictionary::new(self.store.options.common.cache_bound));
+        Memory { dictionary, history: directory.history, generation: directory.generation }
     }
 
-    async fn on(
-        &self,
-        client: &Object,
-        scan: &mut Scan,
-        dictionary: &mut Dictionary,
-    ) -> Outcome<Vec<StoredEvent>> {
+    /// Keeps what a page has learnt, and its newest event as the witness of it.
+    fn remember(&self, memory: Memory, page: &Page) {
+        let mut directory = lock(&self.directory);
+        let mark = memory.history.mark;
+        if directory.generation != memory.generation
+            || directory.history.mark.is_some_and(|known| Some(known) != mark)
+        {
+            return;
+        }
+        let numbered = |event: &StoredEvent| (event.id(), event.sequence_number.value());
+        let ends = page.events.first().into_iter().chain(page.events.last()).map(numbered);
+        let last = ends
+            .chain(memory.history.last)
+            .fold(directory.history.last, |last, event| newest(last, Some(event)));
+        directory.history = History { mark, last };
+        if directory.dictionaries.len() < DICTIONARIES {
+            directory.dictionaries.push(memory.dictionary);
+        }
+    }
+
+    fn forget(&self, generation: u64) {
+        let mut directory = lock(&self.directory);
+        if directory.generation == generation {
+            directory.generation += 1;
+            directory.history = History::default();
+            directory.streams.clear();
+            directory.names.clear();
+            directory.dictionaries.clear();
+        }
+    }
+
+    async fn on(&self, client: &Object, scan: &mut Scan, memory: &mut Memory) -> Outcome<Page> {
         let session = Session::new(client, self.store.options.prepares());
-        let begins = scan.items().is_none();
-        if begins {
+        let mut needs_head = false;
+        if scan.items().is_none() {
             if let Some(stream) = self.unknown_stream(scan) {
-                return self.begin_stream(session, scan, dictionary, &stream).await;
+                return self.begin_stream(session, scan, memory, &stream).await;
             }
-            self.begin(session, scan, dictionary).await?;
+            needs_head = !self.begin(session, scan, memory).await?;
         }
         let bounds = scan.bounds();
         let dialect = self.store.tables.dialect();
-        let (page, cut) = match scan.items().unwrap_or_default() {
-            [] => (Vec::new(), false),
+        let (events, cut) = match scan.items().unwrap_or_default() {
+            _ if scan.is_empty() => {
+                if needs_head {
+                    scan.fix_head(self.last(session).await?);
+                }
+                (Vec::new(), false)
+            }
+            [item] if needs_head => {
+                let select = select(item, Want::Events, &bounds, &dialect);
+                let sql = self.store.sql.with_head(&select.sql, select.parameters.len());
+                let raw = self.with_head(session, &sql, values(&select), scan, memory).await?;
+                (self.decode(session, memory, raw.events).await?, raw.cut)
+            }
             [item] => {
                 let select = select(item, Want::Events, &bounds, &dialect);
-                events(&self.store, session, dictionary, &select.sql, values(&select)).await?
+                self.events(session, memory, &select).await?
             }
             items => {
                 let merged = self.merge(session, items, &bounds).await?;
                 let select = self.store.sql.by_numbers(merged, bounds.direction);
-                events(&self.store, session, dictionary, &select.sql, values(&select)).await?
+                self.events(session, memory, &select).await?
             }
         };
-        scan.advance(&page, cut);
-        if begins && !scan.is_done() {
-            // The rest ends at the head of now, however fast others append.
-            scan.fix_head(self.last(session).await?);
-        }
-        Ok(page)
+        Ok(scan.advance(events, cut))
+    }
+
+    async fn events(
+        &self,
+        session: Session<'_>,
+        memory: &mut Memory,
+        select: &Select,
+    ) -> Outcome<(Vec<StoredEvent>, bool)> {
+        let Memory { dictionary, history, .. } = memory;
+        events(&self.store, session, dictionary, history, &select.sql, values(select)).await
+    }
+
+    async fn decode(
+        &self,
+        session: Session<'_>,
+        memory: &mut Memory,
+        rows: Vec<RawEvent>,
+    ) -> Outcome<Vec<StoredEvent>> {
+        decode(&self.store, session, &mut memory.dictionary, &memory.history, rows).await
+    }
+
+    /// Runs a statement [with the head](crate::statements::Statements::with_head), and fixes it.
+    async fn with_head(
+        &self,
+        session: Session<'_>,
+        sql: &str,
+        mut values: Vec<Value<'_>>,
+        scan: &mut Scan,
+        memory: &mut Memory,
+    ) -> Outcome<Raw> {
+        let (number, id) = (memory.history.number(), memory.history.id());
+        values.push((&number, Type::INT8));
+        values.push((&id, Type::UUID));
+        let raw = raw_events(session, sql, values).await?;
+        let (head, mark, has_last) = raw.head.ok_or_else(|| Error::corrupt("no answer"))?;
+        memory.history.check(mark, has_last)?;
+        memory.history.mark = Some(mark);
+        scan.fix_head(head);
+        Ok(raw)
     }
 
     /// The stream that a read asks for from one of its ends and without restriction, if its number is not known.
     fn unknown_stream(&self, scan: &Scan) -> Option<StreamId> {
         let bounds = scan.bounds();
+        let ends = Bounds { limit: bounds.limit, ..Bounds::one(bounds.direction) };
         match scan.query().items() {
-            [QueryItem { source: Source::Stream(stream), names, tags }]
-                if names.is_empty()
-                    && tags.is_empty()
-                    && bounds.after <= 0
-                    && bounds.until == i64::MAX =>
-            {
-                let known = lock(&self.directory).streams.get(stream).is_some();
-                (!known).then(|| stream.clone())
-            }
+            [item] => match &item.source {
+                Source::Stream(stream)
+                    if *item == QueryItem::new(stream.clone())
+                        && Bounds { after: bounds.after.max(0), ..bounds } == ends
+                        && self.store.order() == Order::Log
+                        && !scan.is_empty() =>
+                {
+                    let known = lock(&self.directory).streams.get(stream).is_some();
+                    (!known).then(|| stream.clone())
+                }
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -140,58 +243,80 @@ impl Reader {
         &self,
         session: Session<'_>,
         scan: &mut Scan,
-        dictionary: &mut Dictionary,
+        memory: &mut Memory,
         stream: &StreamId,
-    ) -> Outcome<Vec<StoredEvent>> {
+    ) -> Outcome<Page> {
         let Bounds { limit, direction, .. } = scan.bounds();
         let (category, name) = (stream.category.as_str(), stream.name.as_str());
         let values: Vec<Value<'_>> =
             vec![(&category, Type::TEXT), (&name, Type::TEXT), (&limit, Type::INT8)];
         let sql = self.store.sql.of_stream(direction);
-        let (rows, cut) = raw_events(session, sql, values).await?;
-        let Some(first) = rows.first() else {
+        let Raw { events, cut, .. } = self.with_head(session, sql, values, scan, memory).await?;
+        let Some(first) = events.first() else {
             scan.set_items(Vec::new());
-            return Ok(Vec::new());
+            return Ok(scan.advance(Vec::new(), false));
         };
         let id = first.stream_id;
-        dictionary.remember_stream(id, stream);
-        lock(&self.directory).streams.put(stream.clone(), id);
-        let page = decode(&self.store, session, dictionary, rows).await?;
-        scan.set_items(vec![Item { scope: Scope::Stream(id), names: None, tags: Vec::new() }]);
-        scan.advance(&page, cut);
-        if !scan.is_done() {
-            scan.fix_head(self.last(session).await?);
-        }
-        Ok(page)
+        memory.dictionary.remember_stream(id, stream);
+        let events = self.decode(session, memory, events).await?;
+        self.learn(memory, |directory| directory.streams.put(stream.clone(), id));
+        scan.set_items(vec![Item::of(Scope::Stream(id))]);
+        Ok(scan.advance(events, cut))
     }
 
-    /// Finds the numbers of what is to be read. Where statements of several moments make a page, or a name may be
-    /// made between two of them, the head is fixed before.
+    /// Has the directory learn something, unless it has forgotten the history that it is true of.
+    fn learn(&self, memory: &Memory, learn: impl FnOnce(&mut Directory)) {
+        let mut directory = lock(&self.directory);
+        if directory.generation == memory.generation {
+            directory.history.mark = directory.history.mark.or(memory.history.mark);
+            directory.history.last = newest(directory.history.last, memory.history.last);
+            learn(&mut directory);
+        }
+    }
+
+    /// Finds the numbers of what is to be read, and whether the head is fixed. Where statements of several moments make
+    /// a page, or a name may be made between two of them, the head is fixed before. Otherwise the statement of the first
+    /// page tells it.
     async fn begin(
         &self,
         session: Session<'_>,
         scan: &mut Scan,
-        dictionary: &mut Dictionary,
-    ) -> Outcome<()> {
+        memory: &mut Memory,
+    ) -> Outcome<bool> {
         let query = scan.query();
+        let is_ordered = self.store.order() == Order::Log;
+        if !is_ordered {
+            let head = match query.scope() {
+                Some(scope) => self.last_of(session, &scope).await?,
+                None => 0,
+            };
+            scan.fix_scope_head(head);
+        }
         let mut facts = Facts::default();
         facts.list_query(&query);
-        if query.items().len() > 1 || !lock(&self.directory).fill(&mut facts) {
-            if self.store.order() != Order::Log {
-                scan.fix_head(self.last_of(session, &query.scope()).await?);
+        let is_known = query.items().len() == 1 && {
+            let mut directory = lock(&self.directory);
+            // What it knows is of its history, which others may have seen first.
+            memory.history.mark = memory.history.mark.or(directory.history.mark);
+            directory.generation == memory.generation && directory.fill(&mut facts)
+        };
+        if !is_known {
+            facts = Facts::of_query(&self.store, session, &query, memory.history).await?;
+            memory.history.mark = facts.of_store.as_ref().map(|(mark, _)| *mark);
+            memory.history.last = newest(memory.history.last, facts.last);
+            self.learn(memory, |directory| directory.learn(&facts));
+            if is_ordered {
+                let (head, _) = facts.head.unwrap_or_default();
+                scan.fix_head(head);
             }
-            facts = Facts::of_query(&self.store, session, &query).await?;
-            lock(&self.directory).learn(&facts);
-            let (head, _) = facts.head.unwrap_or_default();
-            scan.fix_head(head);
         }
         for (stream, head) in &facts.streams {
             if let Some(head) = head {
-                dictionary.remember_stream(head.stream_id, stream);
+                memory.dictionary.remember_stream(head.stream_id, stream);
             }
         }
         scan.set_items(resolve(&query, &mut facts)?);
-        Ok(())
+        Ok(!is_known || !is_ordered)
     }
 
     /// The last number of `scope`: in the weaker orders numbers below the last one of the log may be on their way, but
@@ -244,7 +369,11 @@ impl Directory {
             all &= id.is_some();
         }
         for (stream, head) in &mut facts.streams {
-            *head = self.streams.get(stream).map(|id| Head { stream_id: *id, last: 0 });
+            *head = self.streams.get(stream).map(|id| Head {
+                stream_id: *id,
+                last: 0,
+                last_id: EventId::from_uuid(uuid::Uuid::nil()),
+            });
             all &= head.is_some();
         }
         all
@@ -264,6 +393,10 @@ impl Directory {
     }
 }
 
+fn newest(a: Option<Numbered>, b: Option<Numbered>) -> Option<Numbered> {
+    a.into_iter().chain(b).max_by_key(|(_, number)| *number)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -276,15 +409,18 @@ pub(crate) struct Pages {
 }
 
 impl PageSource for Pages {
-    fn ask(&self, scan: Scan, ahead: bool) -> BoxFuture<'static, Page> {
+    fn ask(&self, scan: Scan, ahead: bool) -> BoxFuture<'static, Turn> {
         let reader = Arc::clone(&self.reader);
         let page = async move { reader.page(scan).await };
         if ahead {
             let reading = self.engine.handle().spawn(page);
-            return async { reading.await.unwrap_or_else(|_| Err(annals_sql::queue::closed())) }
-                .boxed();
+            return async { reading.await.unwrap_or_else(|_| Err(Error::closed(NAME))) }.boxed();
         }
         // Whoever waits for a page reads it: that spares two changes of threads.
         self.engine.enter(page).boxed()
+    }
+
+    fn closed(&self) -> Option<Error> {
+        self.reader.store.watch.is_closed().then(|| Error::closed(NAME))
     }
 }

@@ -94,6 +94,7 @@ fn value(parameter: &Parameter) -> Value<'_> {
     match parameter {
         Parameter::Number(number) => (number, Type::INT8),
         Parameter::Numbers(numbers) => (numbers, Type::INT8_ARRAY),
+        Parameter::Ids(ids) => (ids, Type::UUID_ARRAY),
     }
 }
 

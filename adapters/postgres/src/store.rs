@@ -1,11 +1,11 @@
 //! What all parts of an adapter know of the log.
 
 use annals::Order;
-use tokio_postgres::types::Type;
 
 use crate::options::PostgresOptions;
 use crate::statements::Statements;
 use crate::tables::Tables;
+use crate::watch::Watch;
 
 /// A log and how it is used.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(crate) struct Store {
     pub(crate) tables: Tables,
     pub(crate) sql: Statements,
     pub(crate) options: PostgresOptions,
-    /// The type of a list of rows of events, once the log was looked at.
-    pub(crate) rows: Type,
+    /// Who waits for appends, and what other processes are notified of.
+    pub(crate) watch: Watch,
 }
 
 impl Store {
@@ -23,10 +23,10 @@ impl Store {
         let tables = Tables::new(&options.schema, &options.table)?;
         let sql = Statements::new(
             &tables,
-            (!owns_sessions).then_some(options.lock_timeout),
+            (!owns_sessions).then_some(options.common.lock_timeout),
             options.order,
         );
-        Ok(Self { tables, sql, options, rows: Type::RECORD_ARRAY })
+        Ok(Self { tables, sql, options, watch: Watch::default() })
     }
 
     pub(crate) fn order(&self) -> Order {

@@ -2,6 +2,7 @@
 
 use annals::{Error, Result};
 use annals_sql::Dialect;
+use tokio_postgres::types::{Kind, Type};
 use uuid::Uuid;
 
 /// The longest identifier of PostgreSQL, in bytes; longer ones are cut, silently.
@@ -20,10 +21,20 @@ pub(crate) struct Tables {
     seek: String,
 }
 
+/// Something in the schema of a log; functions are named with the types of their arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
 impl Tables {
     pub(crate) fn new(schema: &str, table: &str) -> Result<Self> {
         check("schema", schema, LONGEST_NAME)?;
         check("table", table, LONGEST_NAME - LONGEST_ENDING)?;
+        if schema.starts_with("pg_") || schema == "information_schema" {
+            return Err(Error::invalid(format!("the schema {schema:?} is PostgreSQL's own")));
+        }
         let (schema, table) = (schema.to_owned(), table.to_owned());
         let mut tables = Self { schema, table, ..Self::default() };
         tables.events = tables.name("events");
@@ -62,17 +73,34 @@ impl Tables {
             "refuse" => "_refuse",
             "log" => "_log",
             "schema" => return quote(&self.schema),
-            "numbers_text" => return format!("'{}'", self.name("numbers").replace('\'', "''")),
+            // As text, for functions that take the name of a relation or type.
+            text if text.ends_with("_text") => {
+                let name = self.name(text.trim_end_matches("_text"));
+                return format!("'{}'", name.replace('\'', "''"));
+            }
             "events_id" => return quote(&self.id_constraint()),
             other => unreachable!("no table is called {other}"),
         };
         format!("{}.{}", quote(&self.schema), quote(&format!("{}{ending}", self.table)))
     }
 
-    /// All tables, without their schema and unquoted; the one that tells the version is the last.
-    pub(crate) fn all(&self) -> [String; 5] {
-        ["", "_names", "_streams", "_event_tags", "_schema"]
-            .map(|end| format!("{}{end}", self.table))
+    /// All that a log has in its schema, unquoted: tables first, of which the first tells the version.
+    pub(crate) fn parts(&self) -> [Part; 12] {
+        [
+            ("table", "_schema"),
+            ("table", ""),
+            ("table", "_names"),
+            ("table", "_streams"),
+            ("table", "_event_tags"),
+            ("sequence", "_numbers"),
+            ("type", "_row"),
+            ("view", "_log"),
+            ("index", "_id_unique"),
+            ("function", "_seek(bigint, bigint)"),
+            ("function", "_jsonb(bytea)"),
+            ("function", "_refuse()"),
+        ]
+        .map(|(kind, ending)| Part { kind, name: format!("{}{ending}", self.table) })
     }
 
     /// The type of a row of events, without its schema and unquoted.
@@ -80,9 +108,21 @@ impl Tables {
         format!("{}_row", self.table)
     }
 
+    /// The type of a list of rows of events, by the numbers of the element and of the list.
+    pub(crate) fn rows(&self, element: u32, list: u32) -> Type {
+        let (name, schema) = (self.row_type(), self.schema.clone());
+        let element = Type::new(name.clone(), element, Kind::Simple, schema.clone());
+        Type::new(name, list, Kind::Array(element), schema)
+    }
+
     /// The constraint that a known event breaks.
     pub(crate) fn id_constraint(&self) -> String {
         format!("{}_id_unique", self.table)
+    }
+
+    /// The channel of notifications of this log: a hash, as the names of channels are short.
+    pub(crate) fn channel(&self) -> String {
+        format!("annals_{:016x}", self.lock_key(&["channel"]))
     }
 
     /// How queries are written for this log.
@@ -90,6 +130,8 @@ impl Tables {
         Dialect {
             parameter: "$",
             member: (" = ANY(", ")"),
+            id_member: (" = ANY(", ")"),
+            unindexed: "",
             events: &self.events,
             event_tags: &self.event_tags,
             seek: Some(&self.seek),
@@ -133,6 +175,10 @@ mod tests {
         assert!(Tables::new("s", &"t".repeat(53)).is_err());
         assert!(Tables::new(&"s".repeat(63), &"t".repeat(52)).is_ok());
         assert!(Tables::new("s", "a\0b").is_err());
+        for own in ["pg_catalog", "pg_mine", "pg_", "information_schema"] {
+            assert!(Tables::new(own, "events").is_err(), "{own}");
+        }
+        assert!(Tables::new("pgs", "pg_events").is_ok());
     }
 
     #[test]

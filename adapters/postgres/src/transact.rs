@@ -2,17 +2,16 @@
 
 use annals::{Append, Order, Result};
 use annals_sql::placing::{Placement, count};
-use annals_sql::to_column;
 use futures_util::future::{join, join3};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::draft::Part;
-use crate::error::Outcome;
-use crate::facts::{Ask, Facts, Known, Work, known_ids};
+use crate::error::{Failure, Outcome};
+use crate::facts::{Ask, Facts, History, Known, Work, known_ids};
 use crate::flight::Sent;
-use crate::plan::{Numbered, plan};
+use crate::plan::plan;
 use crate::session::{Session, Value};
 use crate::store::Store;
 
@@ -69,6 +68,8 @@ impl Transact<'_> {
         let facts = facts?;
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);
+        let judged_on =
+            History { mark: facts.of_store.as_ref().map(|(mark, _)| *mark), last: facts.last };
         let mut plan = plan(works, facts, head, last_name, checked);
         let parts = std::mem::take(&mut plan.draft).into_parts();
         self.known.learn_log(&mut plan);
@@ -80,21 +81,30 @@ impl Transact<'_> {
             ended?;
             return judged.finish(&found?, self.known);
         };
+        let rows = self.known.rows.clone().unwrap_or(Type::RECORD_ARRAY);
+        // The lock keeps other adapters out, not a program that deletes: what it was judged on is looked for once more,
+        // by the first of the statements, after which there is no other history in this transaction.
+        let mut history = judged_on;
         for part in first {
-            insert(self.store, session, part, None).await?;
+            if !insert(self.store, session, part, &rows, std::mem::take(&mut history)).await? {
+                return Err(Failure::Outdated);
+            }
         }
-        prepare(self.store, session, last).await?;
+        prepare(self.store, session, last, &rows).await?;
         if !ids.is_empty() {
             // It is looked up before the commit: where that fails, nothing is written.
             session.prepare(&sql.ids, &[Type::UUID_ARRAY]).await?;
         }
         let sent = self.sent.insert(judged);
-        let insert = insert(self.store, session, last, None);
+        let insert = insert(self.store, session, last, &rows, history);
         let (inserted, found, committed) = join3(insert, look, session.execute("COMMIT")).await;
         // After an insert that failed, COMMIT rolls back.
-        inserted?;
+        let inserted = inserted?;
         let found = found?;
         committed?;
+        if !inserted {
+            return Err(Failure::Outdated);
+        }
         sent.finish(&found, self.known)
     }
 }
@@ -104,25 +114,39 @@ fn statement<'s>(store: &'s Store, part: &Part) -> &'s str {
 }
 
 /// So that the insert is sent at its first poll, before what follows it.
-pub(crate) async fn prepare(store: &Store, session: Session<'_>, part: &Part) -> Outcome<()> {
-    let begin: [Value<'_>; 3] =
-        [(&0_i64, Type::INT8), (&None::<i64>, Type::INT8), (&None::<Uuid>, Type::UUID)];
-    let types: Vec<_> = part.values(begin, &store.rows).into_iter().map(|(_, ty)| ty).collect();
+pub(crate) async fn prepare(
+    store: &Store,
+    session: Session<'_>,
+    part: &Part,
+    rows: &Type,
+) -> Outcome<()> {
+    let begin: [Value<'_>; 4] = [
+        (&0_i64, Type::INT8),
+        (&None::<i64>, Type::INT8),
+        (&None::<Uuid>, Type::UUID),
+        (&None::<i64>, Type::INT8),
+    ];
+    let types: Vec<_> = part.values(begin, rows).into_iter().map(|(_, ty)| ty).collect();
     session.prepare(statement(store, part), &types).await
 }
 
-/// Inserts `part`; `false`: the log has not what it comes `behind`, and nothing was inserted.
+/// Inserts `part`; `false`: the store has another history than what it was judged on, and nothing was inserted.
 pub(crate) async fn insert(
     store: &Store,
     session: Session<'_>,
     part: &Part,
-    behind: Option<Numbered>,
+    rows: &Type,
+    history: History,
 ) -> Outcome<bool> {
     let lock = store.tables.lock_key(&["log"]);
-    let number = behind.map(|(_, number)| to_column(number));
-    let id = behind.map(|(id, _)| id.as_uuid());
-    let begin: [Value<'_>; 3] = [(&lock, Type::INT8), (&number, Type::INT8), (&id, Type::UUID)];
-    let inserted = session.insert(statement(store, part), &part.values(begin, &store.rows)).await?;
+    let (number, id) = (history.number(), history.id());
+    let begin: [Value<'_>; 4] = [
+        (&lock, Type::INT8),
+        (&number, Type::INT8),
+        (&id, Type::UUID),
+        (&history.mark, Type::INT8),
+    ];
+    let inserted = session.insert(statement(store, part), &part.values(begin, rows)).await?;
     Ok(inserted > 0)
 }
 
@@ -152,7 +176,7 @@ pub(crate) fn ask_under_lock(store: &Store, works: &[Work<'_>], ids: bool) -> As
         return Ask { head: true, ids, numbers: None };
     }
     let events = works.iter().map(|work| count(work.writes)).sum::<usize>();
-    Ask { head: false, ids, numbers: i64::try_from(events).ok() }
+    Ask { head: true, ids, numbers: i64::try_from(events).ok() }
 }
 
 /// Makes the names that `works` write, where transactions do not exclude one another. A name that is then not used

@@ -7,15 +7,14 @@ use annals_sql::fault::Fault;
 use annals_sql::oneshot;
 use annals_sql::placing::Placement;
 use annals_sql::queue::{Intake, Job, Message, halves};
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Object;
 
 use crate::NAME;
 use crate::backend::Backends;
-use crate::connect::get;
+use crate::connect::Connections;
 use crate::error::{Failure, Outcome, in_time};
 use crate::facts::{Known, Work};
 use crate::flight::{Departure, Flight, Sent};
-use crate::plan::Numbered;
 use crate::session::Session;
 use crate::store::Store;
 use crate::transact::Transact;
@@ -33,7 +32,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) store: Arc<Store>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Connections,
     known: Known,
     backends: Backends,
     /// Others append to the same log at this time.
@@ -46,6 +45,8 @@ pub(crate) struct Writer {
 pub(crate) enum Trouble {
     /// They were judged on an older log, or on one that never came to be.
     Stale,
+    /// They were judged on a store that was replaced or put back since.
+    Outdated(Failure),
     /// One of their events is known: it can be told which.
     Duplicate,
     /// The connection was lost, and nothing was sent that could be committed.
@@ -66,8 +67,8 @@ impl Trouble {
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<Store>, pool: Pool, has_thread: bool) -> Self {
-        let known = Known::new(store.options.cache_bound);
+    pub(crate) fn new(store: Arc<Store>, pool: Connections, has_thread: bool) -> Self {
+        let known = Known::new(store.options.common.cache_bound);
         Self { store, pool, known, backends: Backends::default(), contended: false, has_thread }
     }
 
@@ -131,7 +132,7 @@ impl Writer {
         let mut groups = vec![jobs];
         while let Some(jobs) = groups.pop() {
             match self.make(&jobs, trouble.take()).await {
-                Ok(outcomes) => answer(jobs, outcomes),
+                Ok(outcomes) => self.answer(jobs, outcomes),
                 Err(Trouble::Failed(_)) if jobs.len() > 1 => {
                     groups.extend(jobs.into_iter().rev().map(|job| vec![job]));
                 }
@@ -175,7 +176,8 @@ impl Writer {
             match made {
                 // Looked up once, others may still store it under another lock.
                 Err(Trouble::Duplicate) if tries > 0 => checked = true,
-                Err(Trouble::Stale | Trouble::Lost(_)) if tries > 0 => {}
+                Err(Trouble::Stale | Trouble::Lost(_) | Trouble::Outdated(_)) if tries > 0 => {}
+                Err(Trouble::Outdated(failure)) => return Err(Trouble::Failed(failure)),
                 Err(Trouble::Stale | Trouble::Duplicate) => {
                     let text = "others append to the log without taking its lock";
                     return Err(Trouble::Failed(Error::unavailable(text).into()));
@@ -197,7 +199,7 @@ impl Writer {
         works: &[Work<'_>],
         checked: bool,
     ) -> Result<Vec<Result<Placement>>, Trouble> {
-        let client = match get(&self.pool).await {
+        let client = match self.pool.get().await {
             Ok(client) => Arc::new(client),
             Err(failure) => return Err(self.trouble(failure, None)),
         };
@@ -214,7 +216,7 @@ impl Writer {
         checked: bool,
     ) -> Result<Vec<Result<Placement>>, Trouble> {
         if self.sends_at_once()
-            && let Some(flight) = self.depart(client, works, checked, None).await?
+            && let Some(flight) = self.depart(client, works, checked).await?
         {
             return self.land(flight, true).await;
         }
@@ -235,13 +237,12 @@ impl Writer {
         in_time(limit, locked).await.map_err(|failure| self.trouble(failure, sent))
     }
 
-    /// Sends `works` in one statement, `behind` one that is not answered yet; `None`: it takes several.
+    /// Sends `works` in one statement; `None`: it takes several.
     pub(crate) async fn depart(
         &mut self,
         client: &Arc<Object>,
         works: &[Work<'_>],
         checked: bool,
-        behind: Option<Numbered>,
     ) -> Result<Option<Flight>, Trouble> {
         let limit = self.store.options.answer_limit();
         let departed = async {
@@ -249,7 +250,7 @@ impl Writer {
             let backend = self.backends.of(&self.store, client, session).await?;
             let known = &mut self.known;
             let departure = Departure { store: &self.store, client, backend, known };
-            departure.depart(works, checked, behind).await
+            departure.depart(works, checked).await
         };
         in_time(limit, departed).await.map_err(|failure| self.trouble(failure, None))
     }
@@ -285,6 +286,10 @@ impl Writer {
     /// What a failure means for the appends. What is remembered of the log may not be true after it.
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
         self.known.forget();
+        if failure.is_outdated() {
+            self.known.forget_all();
+            return Trouble::Outdated(failure);
+        }
         if failure.lost_connection() {
             return match sent.filter(|sent| sent.ends.is_some()) {
                 Some(sent) => Trouble::Open(failure, sent),
@@ -302,6 +307,17 @@ impl Writer {
             Trouble::Unavailable(failure)
         } else {
             Trouble::Failed(failure)
+        }
+    }
+
+    /// Answers the callers of appends that are committed or refused, and wakes who follows them.
+    pub(crate) fn answer(&self, jobs: Vec<Job>, outcomes: Vec<Result<Placement>>) {
+        let made = jobs.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let writes = made.flat_map(|(job, _)| job.writes());
+        let written = writes.filter(|write| !write.events.is_empty());
+        self.store.watch.appended(written.map(|write| &write.stream));
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            job.answer(outcome);
         }
     }
 
@@ -325,12 +341,6 @@ pub(crate) fn give_back(client: Arc<Object>, is_lost: bool) {
     }
 }
 
-pub(crate) fn answer(jobs: Vec<Job>, outcomes: Vec<Result<Placement>>) {
-    for (job, outcome) in jobs.into_iter().zip(outcomes) {
-        job.answer(outcome);
-    }
-}
-
 /// What callers are told, and for which of them the outcome is unknown.
 fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
     match trouble {
@@ -338,9 +348,10 @@ fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
             let placed = sent.outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok());
             (failure.into_fault(), placed.map(|(nth, _)| nth).collect())
         }
-        Trouble::Lost(failure) | Trouble::Unavailable(failure) | Trouble::Failed(failure) => {
-            (failure.into_fault(), Vec::new())
-        }
+        Trouble::Lost(failure)
+        | Trouble::Unavailable(failure)
+        | Trouble::Failed(failure)
+        | Trouble::Outdated(failure) => (failure.into_fault(), Vec::new()),
         Trouble::Stale | Trouble::Duplicate => unreachable!("both are tried again"),
     }
 }

@@ -136,9 +136,35 @@ async fn an_encrypted_connection() {
     let sql = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'annals'";
     let encrypted: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
     assert!(encrypted > 0, "no connection is encrypted");
-    // A certificate that nobody knows is refused.
+    // A certificate that nobody knows is rejected, and to try again would not help.
     let stranger = PostgresOptions::from_config(config).with_schema(&schema);
-    assert!(stranger.connect().await.is_err());
+    let error = stranger.connect().await.unwrap_err();
+    // `Invalid` on a machine that knows no certificate at all.
+    assert!(matches!(error, Error::Backend { .. } | Error::Invalid(_)), "{error:?}");
+    // The connection string may name it.
+    let certificate = data.join("server.crt");
+    for mode in ["verify-full", "require", "prefer"] {
+        let url = format!(
+            "postgres://postgres@{}/postgres?sslmode={mode}&sslrootcert={}&channel_binding=require&\
+             target_session_attrs=primary&fallback_application_name=by-string",
+            server.addr(),
+            certificate.display(),
+        );
+        let named = PostgresOptions::new(&url).unwrap().with_schema(&schema);
+        let named = named.connect().await;
+        // The certificate's signature can be bound to the channel, but this server trusts without asking.
+        let error = named.unwrap_err();
+        assert!(matches!(error, Error::Backend { .. }), "{mode}: {error:?}");
+        let url = url.replace("&channel_binding=require", "");
+        let named = PostgresOptions::new(&url).unwrap().with_schema(&schema);
+        let named = named.connect().await.unwrap();
+        assert_whole(&all(&named).await);
+        let sql = "SELECT count(*) FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) \
+                   WHERE s.ssl AND a.application_name = 'by-string'";
+        let encrypted: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        assert!(encrypted > 0, "no connection is encrypted under {mode}");
+        named.close().await;
+    }
     adapter.close().await;
 }
 
@@ -152,14 +178,15 @@ impl Drop for Pooler {
     }
 }
 
-fn pooler(url: &str) -> Option<(Pooler, Config)> {
+/// `ignored`: settings of a session that it drops without a word.
+fn pooler(url: &str, ignored: &str) -> Option<(Pooler, Config)> {
     let server: Config = url.parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let settings = format!(
         "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
          unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n\
-         ignore_startup_parameters = extra_float_digits\n",
+         ignore_startup_parameters = {ignored}\n",
         server.get_ports().first().unwrap()
     );
     let file = folder.path().join("pgbouncer.ini");
@@ -195,7 +222,7 @@ fn is_root() -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_of_transactions() {
     let Some(url) = server().await else { return };
-    let Some((_pooler, config)) = pooler(&url) else {
+    let Some((_pooler, config)) = pooler(&url, "extra_float_digits") else {
         return not_run("pgbouncer is not installed");
     };
     let options =
@@ -220,4 +247,32 @@ async fn a_pooler_of_transactions() {
         outcome.unwrap();
     }
     assert_whole(&all(&other).await);
+}
+
+/// Without its option a pooler is found out before it does harm, whether it refuses settings or drops them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_of_transactions_without_its_option() {
+    let Some(url) = server().await else { return };
+    for ignored in ["extra_float_digits", "extra_float_digits,options"] {
+        let Some((_pooler, config)) = pooler(&url, ignored) else {
+            return not_run("pgbouncer is not installed");
+        };
+        let schema = fresh();
+        let unaware = PostgresOptions::from_config(config.clone()).with_schema(&schema);
+        let error = loop {
+            match unaware.migrate().await {
+                // It takes a moment to start.
+                Err(Error::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                other => break other.unwrap_err(),
+            }
+        };
+        let text = error.to_string();
+        assert!(matches!(error, Error::Invalid(_)), "{ignored}: {error:?}");
+        assert!(text.contains("with_transaction_pooler"), "{text}");
+        let aware = unaware.clone().with_transaction_pooler(true);
+        aware.migrate().await.unwrap();
+        let error = unaware.connect().await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{ignored}: {error:?}");
+        use_it(&aware.connect().await.unwrap()).await;
+    }
 }

@@ -158,7 +158,9 @@ async fn follow(adapter: PostgresAdapter, source: Source, done: Arc<AtomicBool>)
         let mut failed = false;
         while let Some(page) = pages.next().await {
             match page {
-                Ok(page) => seen.extend(page.iter().map(|event| event.sequence_number.value())),
+                Ok(page) => {
+                    seen.extend(page.events.iter().map(|event| event.sequence_number.value()));
+                }
                 Err(error) => {
                     assert!(error.is_retryable(), "{error:?}");
                     failed = true;
@@ -264,14 +266,14 @@ async fn no_reader_skips_an_event() {
     let mut count = 0;
     let mut pages = adapter.read(Query::all(), ReadOptions::default());
     while let Some(page) = pages.next().await {
-        for event in page.unwrap() {
+        for event in page.unwrap().events {
             count += 1;
             assert_eq!(event.sequence_number.value(), count, "sequence numbers have no hole");
             assert!(ids.insert(event.event.id), "no event is there twice");
             let position = positions.entry(event.stream.clone()).or_default();
             assert_eq!(event.position.value(), *position, "positions have no hole");
             *position += 1;
-            *batches.entry(event.event.payload.to().unwrap()).or_default() += 1;
+            *batches.entry(event.payload().to_json().unwrap()).or_default() += 1;
             for (source, seen, at) in &mut seen {
                 check(&event, source, seen, at);
             }

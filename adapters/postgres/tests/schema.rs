@@ -27,13 +27,13 @@ async fn nothing_is_created_unless_asked() {
     let options = options(&url, &schema).unwrap();
     let error = options.clone().connect().await.unwrap_err();
     assert_eq!(reason(&error), &SchemaError::Outdated { found: 0, known: 1 });
-    assert_eq!(options.schema_status().await.unwrap().found, 0);
+    assert_eq!(options.schema().status().await.unwrap().found, 0);
     let sql = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
     let there: i64 = admin(&url).await.unwrap().query_one(sql, &[&schema]).await.unwrap().get(0);
     assert_eq!(there, 0, "to look makes no schema");
     options.migrate().await.unwrap();
     options.migrate().await.unwrap();
-    assert_eq!(options.schema_status().await.unwrap().found, 1);
+    assert_eq!(options.schema().status().await.unwrap().found, 1);
     options.connect().await.unwrap().close().await;
 }
 
@@ -41,9 +41,9 @@ async fn nothing_is_created_unless_asked() {
 async fn the_statements_printed_make_the_same_log() {
     let Some(url) = server().await else { return };
     let options = options(&url, &fresh()).unwrap().with_immutable_log(true);
-    let sql = options.migration_sql(0).unwrap();
+    let sql = options.schema().sql(0).unwrap();
     admin(&url).await.unwrap().batch_execute(&sql).await.unwrap();
-    assert_eq!(options.schema_status().await.unwrap().found, 1);
+    assert_eq!(options.schema().status().await.unwrap().found, 1);
     let adapter = options.connect().await.unwrap();
     adapter.append(append_to("o-1", 3)).await.unwrap();
     assert_whole(&all(&adapter).await);
@@ -82,8 +82,9 @@ async fn a_foreign_or_newer_schema_is_refused_and_left_alone() {
         .await
         .unwrap();
     let foreign = options(&url, &schema).unwrap();
-    assert_eq!(reason(&foreign.migrate().await.unwrap_err()), &SchemaError::Foreign);
-    assert_eq!(reason(&foreign.connect().await.unwrap_err()), &SchemaError::Foreign);
+    let expected = SchemaError::Taken { kind: "table".to_owned(), name: "events".to_owned() };
+    assert_eq!(reason(&foreign.migrate().await.unwrap_err()), &expected);
+    assert_eq!(reason(&foreign.connect().await.unwrap_err()), &expected);
 
     let schema = fresh();
     let newer = options(&url, &schema).unwrap();
@@ -92,10 +93,181 @@ async fn a_foreign_or_newer_schema_is_refused_and_left_alone() {
     let expected = SchemaError::Newer { found: 7, known: 1 };
     assert_eq!(reason(&newer.migrate().await.unwrap_err()), &expected);
     assert_eq!(
-        newer.schema_status().await.unwrap().to_string(),
+        newer.schema().status().await.unwrap().to_string(),
         "schema version 7, this release needs 1"
     );
     assert_eq!(reason(&newer.connect().await.unwrap_err()), &expected);
+}
+
+/// Every name of a log, as something of somebody else's.
+#[tokio::test]
+async fn whatever_is_in_the_way_is_named_and_left_alone() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    let mut cases = Vec::new();
+    for ending in [
+        "",
+        "_names",
+        "_streams",
+        "_event_tags",
+        "_schema",
+        "_numbers",
+        "_row",
+        "_log",
+        "_id_unique",
+    ] {
+        let name = format!("events{ending}");
+        for (kind, sql) in [
+            ("table", "CREATE TABLE {name} (x int)"),
+            ("view", "CREATE VIEW {name} AS SELECT 1 AS x"),
+            ("view", "CREATE MATERIALIZED VIEW {name} AS SELECT 1 AS x"),
+            ("sequence", "CREATE SEQUENCE {name}"),
+            ("type", "CREATE TYPE {name} AS (x int)"),
+            ("type", "CREATE TYPE {name} AS ENUM ('x')"),
+            ("type", "CREATE DOMAIN {name} AS int"),
+        ] {
+            cases.push((kind, name.clone(), sql.replace("{name}", &format!("{{schema}}.{name}"))));
+        }
+        let index = format!(
+            "CREATE TABLE {{schema}}.other (x int); CREATE INDEX {name} ON {{schema}}.other (x)"
+        );
+        cases.push(("index", name, index));
+    }
+    for (name, returns) in [
+        ("events_seek(bigint, bigint)", "bigint"),
+        ("events_jsonb(bytea)", "jsonb"),
+        ("events_refuse()", "int"),
+    ] {
+        let body = "LANGUAGE sql AS 'SELECT NULL::";
+        let sql = format!("CREATE FUNCTION {{schema}}.{name} RETURNS {returns} {body}{returns}'");
+        cases.push(("function", name.to_owned(), sql));
+    }
+    for (kind, name, sql) in cases {
+        let schema = fresh();
+        let sql = format!("CREATE SCHEMA {schema}; {}", sql.replace("{schema}", &schema));
+        admin.batch_execute(&sql).await.unwrap();
+        let options = options(&url, &schema).unwrap().with_immutable_log(true);
+        let expected = SchemaError::Taken { kind: kind.to_owned(), name: name.clone() };
+        let count = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = $1::text::regnamespace) \
+                     + (SELECT count(*) FROM pg_proc WHERE pronamespace = $1::text::regnamespace)";
+        let before: i64 = admin.query_one(count, &[&schema]).await.unwrap().get(0);
+        for error in [
+            options.migrate().await.unwrap_err(),
+            options.schema().status().await.unwrap_err(),
+            options.clone().connect().await.unwrap_err(),
+        ] {
+            assert_eq!(reason(&error), &expected, "{sql}");
+        }
+        let after: i64 = admin.query_one(count, &[&schema]).await.unwrap().get(0);
+        assert_eq!(before, after, "nothing was made beside it: {sql}");
+        // Another table of the same schema is not concerned.
+        options.with_table("mine").migrate().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_rejects_changes_replaces_nobodys_function() {
+    let Some(url) = server().await else { return };
+    let (admin, schema) = (admin(&url).await.unwrap(), fresh());
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let foreign = format!(
+        "CREATE FUNCTION {schema}.events_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+    );
+    admin.batch_execute(&foreign).await.unwrap();
+    options.migrate().await.unwrap();
+    let immutable = options.with_immutable_log(true);
+    let expected =
+        SchemaError::Taken { kind: "function".to_owned(), name: "events_refuse()".to_owned() };
+    assert_eq!(reason(&immutable.migrate().await.unwrap_err()), &expected);
+    admin.batch_execute(&format!("DROP FUNCTION {schema}.events_refuse()")).await.unwrap();
+    immutable.migrate().await.unwrap();
+    immutable.migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn half_of_a_log_is_no_log() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    for part in [
+        "VIEW {}.events_log",
+        "TABLE {}.events_event_tags",
+        "TYPE {}.events_row",
+        "SEQUENCE {}.events_numbers",
+    ] {
+        let schema = fresh();
+        let options = options(&url, &schema).unwrap();
+        options.migrate().await.unwrap();
+        admin.batch_execute(&format!("DROP {}", part.replace("{}", &schema))).await.unwrap();
+        assert_eq!(reason(&options.migrate().await.unwrap_err()), &SchemaError::Foreign, "{part}");
+        assert_eq!(reason(&options.connect().await.unwrap_err()), &SchemaError::Foreign, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn defaults_of_the_database_do_not_matter() {
+    let Some(url) = server().await else { return };
+    let settings = "-c plpgsql.extra_errors=all -c default_transaction_isolation=serializable \
+                    -c check_function_bodies=on";
+    let mut config: Config = url.parse().unwrap();
+    config.options(settings);
+    let schema = fresh();
+    let options = PostgresOptions::from_config(config.clone()).with_schema(&schema);
+    let immutable = options.clone().with_immutable_log(true);
+    let mut openers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let options = immutable.clone();
+        openers.spawn(async move { options.migrate().await.unwrap() });
+    }
+    openers.join_all().await;
+    let adapter = immutable.connect().await.unwrap();
+    adapter.append(append_to("o-1", 300)).await.unwrap();
+    // From the middle of a stream: the function that finds the place runs.
+    for after in [0, 1, 150, 299, 300] {
+        let from = ReadOptions::default().after(annals::SequenceNumber::new(after));
+        let pages: Vec<_> = adapter.read(stream("o-1").into(), from).collect().await;
+        let read: usize = pages.into_iter().map(|page| page.unwrap().events.len()).sum();
+        assert_eq!(read as u64, 300 - after);
+    }
+    let sql = format!("SELECT count(*) FROM {schema}.events_log WHERE json IS NOT NULL");
+    let (client, connection) =
+        config.connect(annals_postgres::tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    assert_eq!(client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0), 300);
+}
+
+/// Policies hide rows without an error: a reader would skip events, and a condition would hold that does not.
+#[tokio::test]
+async fn row_level_security_that_hides_events_is_noticed() {
+    let Some(url) = server().await else { return };
+    let (schema, role) = (fresh(), fresh());
+    let owner = options(&url, &schema).unwrap();
+    open(owner.clone()).await.append(append_to("o-1", 3)).await.unwrap();
+    let admin = admin(&url).await.unwrap();
+    let sql = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret-of-the-role'");
+    admin.batch_execute(&sql).await.unwrap();
+    admin.batch_execute(&owner.schema().grants(&role).unwrap()).await.unwrap();
+    let before = as_role(&url, &schema, &role).connect().await.unwrap();
+    for table in ["events", "events_names", "events_streams", "events_event_tags"] {
+        let change = |what| format!("ALTER TABLE {schema}.{table} {what} ROW LEVEL SECURITY");
+        admin.batch_execute(&change("ENABLE")).await.unwrap();
+        let aware = as_role(&url, &schema, &role);
+        let error = aware.clone().connect().await.unwrap_err();
+        assert!(error.to_string().contains(table), "{error}");
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        let error = aware.with_transaction_pooler(true).connect().await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "without a session of its own: {error:?}");
+        // The owner is not subject to it, and somebody who was there before is told.
+        assert_eq!(all(&owner.clone().connect().await.unwrap()).await.len(), 3);
+        if table == "events" {
+            let error = try_read(&before, Query::all()).await.unwrap_err();
+            assert!(matches!(error, Error::Backend { .. }), "{error:?}");
+        }
+        admin.batch_execute(&change("DISABLE")).await.unwrap();
+    }
+    assert_eq!(all(&before).await.len(), 3);
+    drop(before);
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
 
 #[tokio::test]
@@ -120,18 +292,25 @@ async fn any_name_of_schema_and_table() {
         assert_whole(&all(&adapter).await);
         let from = ReadOptions::default().after(annals::SequenceNumber::new(2));
         let page = adapter.read(stream("o-1").into(), from).next().await.unwrap().unwrap();
-        assert_eq!(page.len(), 4);
+        assert_eq!(page.events.len(), 4);
         let repeat = adapter.append(vec![Append::new(
             stream("o-1"),
-            [page[0].event.clone()],
+            [page.events[0].event.clone()],
             WriteCondition::Always,
         )]);
         assert!(matches!(repeat.await, Err(Error::DuplicateEvent(_))));
-        assert_eq!(options.schema_status().await.unwrap().found, 1);
+        assert_eq!(options.schema().status().await.unwrap().found, 1);
     }
-    for (schema, table) in
-        [("", "events"), ("s", ""), ("s", "a\0b"), ("s", &"x".repeat(53)[..]), ("$annals$", "t")]
-    {
+    for (schema, table) in [
+        ("pg_catalog", "t"),
+        ("pg_mine", "t"),
+        ("information_schema", "t"),
+        ("", "events"),
+        ("s", ""),
+        ("s", "a\0b"),
+        ("s", &"x".repeat(53)[..]),
+        ("$annals$", "t"),
+    ] {
         let error = options(&url, "s")
             .unwrap()
             .with_schema(schema)
@@ -218,7 +397,7 @@ async fn a_role_with_no_more_rights_than_it_needs_and_another_search_path() {
         "CREATE ROLE {role} LOGIN PASSWORD 'secret-of-the-role'; ALTER ROLE {role} SET search_path = nowhere"
     );
     admin.batch_execute(&sql).await.unwrap();
-    admin.batch_execute(&owner.grant_sql(&role).unwrap()).await.unwrap();
+    admin.batch_execute(&owner.schema().grants(&role).unwrap()).await.unwrap();
     let adapter = as_role(&url, &schema, &role).connect().await.unwrap();
     let tags = annals::Tags::parse(["a:1"]).unwrap();
     let tagged = events(2).into_iter().map(|event| event.with_tags(tags.clone()));

@@ -1,4 +1,4 @@
-//! Failures of a database, told by what the caller does next.
+//! Failures of a database, classified by what the caller does next.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -32,6 +32,19 @@ impl Fault {
         Self { class, source: Cause(Arc::new(source)) }
     }
 
+    /// The failure that an error of the store tells of; any other error is one of the adapter itself.
+    #[must_use]
+    pub fn of(error: Error) -> Self {
+        let (class, source) = match error {
+            Error::Unavailable(failure) => (Class::Unavailable, failure.source),
+            Error::OutcomeUnknown(failure) => (Class::OutcomeUnknown, failure.source),
+            Error::Corrupt(failure) => (Class::Corrupt, failure.source),
+            Error::Backend(failure) => (Class::Backend, failure.source),
+            error => (Class::Backend, error.into()),
+        };
+        Self { class, source: Cause(Arc::from(source)) }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -52,12 +65,13 @@ impl Fault {
     #[must_use]
     pub fn error(&self, adapter: &'static str) -> Error {
         let source = Box::new(self.source.clone());
-        match self.class {
-            Class::Unavailable => Error::Unavailable(source),
-            Class::OutcomeUnknown => Error::OutcomeUnknown(source),
-            Class::Corrupt => Error::Corrupt(source),
-            Class::Backend => Error::Backend { adapter, source },
-        }
+        let error = match self.class {
+            Class::Unavailable => Error::unavailable(source),
+            Class::OutcomeUnknown => Error::outcome_unknown(source),
+            Class::Corrupt => Error::corrupt(source),
+            Class::Backend => Error::backend(source),
+        };
+        error.at(adapter, "")
     }
 }
 

@@ -8,7 +8,9 @@
 
 mod cache;
 pub mod fault;
+mod listing;
 mod names;
+mod options;
 mod pages;
 pub mod placing;
 pub mod queue;
@@ -17,9 +19,12 @@ mod scan;
 pub mod schema;
 mod select;
 
+pub use annals::Clock;
 pub use cache::{CACHE_BOUND, Cache};
+pub use listing::{Listed, Listing};
 pub use names::{Dictionary, Lookup, Name, NameIds};
-pub use pages::{Page, PageSource, pages};
+pub use options::{CommonOptions, check_at_most, check_timeout};
+pub use pages::{PageSource, Turn, pages};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
 pub use scan::{Bounds, PAGE_SIZE, Scan};
 pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};

@@ -42,7 +42,7 @@ impl Name {
                 tag: Tag::new(Arc::clone(&text))?,
             })
         };
-        name().map_err(|error| Error::Corrupt(error.into()))
+        name().map_err(Error::corrupt)
     }
 }
 
@@ -103,7 +103,7 @@ impl Dictionary {
         category: CategoryName,
         name: &str,
     ) -> Result<StreamId> {
-        let name = StreamName::new(name).map_err(|error| Error::Corrupt(error.into()))?;
+        let name = StreamName::new(name).map_err(Error::corrupt)?;
         let stream = StreamId { category, name };
         self.streams.put(id, stream.clone());
         Ok(stream)

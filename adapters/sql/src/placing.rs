@@ -3,8 +3,13 @@
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use annals::{Append, Error, Facts, Position, Result, SequenceNumber, StoredEvent};
+use annals::adapter::Facts;
+use annals::{Append, Error, Position, Result, SequenceNumber, StoredEvent};
 use time::OffsetDateTime;
+
+/// The largest payload, and the largest metadata, in bytes: an adapter and its database hold several copies of one in
+/// memory, and the conformance suite tries it.
+pub const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
 
 /// The numbers that the events of one append got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,22 +63,6 @@ impl Placement {
 #[must_use]
 pub fn count(writes: &[Append]) -> usize {
     writes.iter().map(|write| write.events.len()).sum()
-}
-
-/// Refuses metadata of more than `most` bytes; the check of the contract bounds payloads only.
-///
-/// # Errors
-/// [`Error::Invalid`] when some is larger.
-pub fn check_metadata(most: NonZeroU32, writes: &[Append]) -> Result<()> {
-    let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
-    let events = writes.iter().flat_map(|write| &write.events);
-    let sizes = events.filter_map(|event| Some(event.metadata.as_ref()?.as_bytes().len()));
-    match sizes.max() {
-        Some(size) if size > most => {
-            Err(Error::invalid(format!("metadata has at most {most} bytes, got {size}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Judges the condition of `write`. A custom predicate runs on the writer, which a panic must not end.

@@ -43,30 +43,31 @@ pub struct Queue<X> {
     sender: mpsc::UnboundedSender<Message<X>>,
     room: Arc<Semaphore>,
     bound: u32,
+    adapter: &'static str,
 }
 
 impl<X> Clone for Queue<X> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), room: Arc::clone(&self.room), bound: self.bound }
+        Self { sender: self.sender.clone(), room: Arc::clone(&self.room), ..*self }
     }
 }
 
-/// A queue that holds at most `bound` events under way, where an append counts as one more than it has.
+/// A queue of `adapter` that holds at most `bound` events under way, where an append counts as one more than it has.
 /// An append that is larger than the bound has the queue for itself.
 #[must_use]
-pub fn queue<X>(bound: u32) -> (Queue<X>, Intake<X>) {
+pub fn queue<X>(adapter: &'static str, bound: u32) -> (Queue<X>, Intake<X>) {
     let bound = bound.max(1);
     let permits = usize::try_from(bound).unwrap_or(Semaphore::MAX_PERMITS);
     let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Queue { sender, room, bound }, Intake { receiver, waiting: VecDeque::new() })
+    (Queue { sender, room, bound, adapter }, Intake { receiver, waiting: VecDeque::new() })
 }
 
 impl<X> Queue<X> {
     /// Queues `writes` and waits for the writer's answer. Checks of the call come before.
     ///
     /// # Errors
-    /// The writer's answer; [`Error::Unavailable`] when the queue is full or closed;
+    /// The writer's answer; [`Error::Unavailable`] if the queue is full; [`Error::Closed`] if it is closed;
     /// [`Error::OutcomeUnknown`] when the writer ended while it was at work on this append.
     ///
     /// # Cancel safety
@@ -80,34 +81,42 @@ impl<X> Queue<X> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound));
         let room = room.map_err(|error| match error {
             TryAcquireError::NoPermits => Error::unavailable("the queue of appends is full"),
-            TryAcquireError::Closed => closed(),
+            TryAcquireError::Closed => Error::closed(self.adapter),
         })?;
         let (reply, answer) = oneshot::channel();
-        let job = Job { writes, recorded_at, reply: Some(reply), taken: false, room: Some(room) };
+        let adapter = self.adapter;
+        let job = Job {
+            adapter,
+            writes,
+            recorded_at,
+            reply: Some(reply),
+            taken: false,
+            room: Some(room),
+        };
         // A job that cannot be queued answers its caller when it is dropped.
         drop(self.sender.send(Message::Append(job)));
-        let (placement, writes) = answer.await.unwrap_or_else(|_| Err(closed()))?;
+        let (placement, writes) = answer.await.unwrap_or_else(|_| Err(Error::closed(adapter)))?;
         Ok(placement.events(writes, recorded_at))
     }
 
     /// Queues something else.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the writer has ended.
+    /// [`Error::Closed`] if the writer has ended.
     pub fn send(&self, other: X) -> Result<()> {
-        self.sender.send(Message::Other(other)).map_err(|_| closed())
+        self.sender.send(Message::Other(other)).map_err(|_| Error::closed(self.adapter))
     }
 
-    /// Refuses appends from now on; what is queued is still done.
+    /// Rejects appends from now on; what is queued is still done.
     pub fn close(&self) {
         self.room.close();
     }
-}
 
-/// The error for calls to an adapter that was closed, or whose writer has ended.
-#[must_use]
-pub fn closed() -> Error {
-    Error::unavailable("the adapter is closed")
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.room.is_closed()
+    }
 }
 
 /// The writer's end.
@@ -257,6 +266,7 @@ type Reply = oneshot::Sender<Answer>;
 /// One append that waits for its outcome. Dropped without one, it tells its caller what that means.
 #[derive(Debug)]
 pub struct Job {
+    adapter: &'static str,
     writes: Vec<Append>,
     recorded_at: OffsetDateTime,
     reply: Option<Reply>,
@@ -303,9 +313,9 @@ impl Drop for Job {
     fn drop(&mut self) {
         let taken = self.taken;
         self.reply(Err(if taken {
-            Error::OutcomeUnknown("the writer ended while it was at work".into())
+            Error::outcome_unknown("the writer ended while it was at work")
         } else {
-            closed()
+            Error::closed(self.adapter)
         }));
     }
 }
@@ -322,6 +332,7 @@ mod tests {
         let events: Vec<_> = (0..events).map(|_| event()).collect();
         let (reply, answer) = oneshot::channel();
         let job = Job {
+            adapter: "test",
             writes: vec![Append::new(stream, events, WriteCondition::Always)],
             recorded_at: OffsetDateTime::UNIX_EPOCH,
             reply: Some(reply),
@@ -363,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_batch_beside_another_is_enough_and_has_appends_only() {
-        let (queue, mut intake) = queue::<()>(10_000);
+        let (queue, mut intake) = queue::<()>("test", 10_000);
         let mut callers = Vec::new();
         let mut send = |events| {
             let (job, answer) = job(events);
@@ -384,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_callers_that_are_gone_is_none() {
-        let (queue, mut intake) = queue::<()>(10_000);
+        let (queue, mut intake) = queue::<()>("test", 10_000);
         queue.sender.send(Message::Append(job(60).0)).unwrap();
         assert!(intake.take_beside().is_none());
         assert!(intake.is_empty());

@@ -47,26 +47,21 @@ impl RawEvent {
     /// # Errors
     /// Those of `lookup`; [`Error::Corrupt`] when a number is out of range.
     pub fn decode<L: Lookup>(self, lookup: &mut L) -> Result<StoredEvent, L::Error> {
-        let number = |column: i64| {
-            u64::try_from(column).map_err(|_| Error::Corrupt("a number is negative".into()))
-        };
+        let number =
+            |column: i64| u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"));
         let tags = if self.tags.is_empty() {
             Tags::NONE
         } else {
             let tags = self.tags.into_iter().map(|tag| Ok(lookup.name(tag)?.tag.clone()));
             tags.collect::<Result<_, L::Error>>()?
         };
-        let event = NewEvent {
-            tags,
-            id: EventId::from_uuid(self.id),
-            name: lookup.name(self.name_id)?.event.clone(),
-            payload: Payload::from_store(
-                lookup.name(self.encoding_id)?.encoding.clone(),
-                self.payload,
-            ),
-            metadata: self.metadata.map(Metadata::from_store),
-            occurred_at: from_micros(self.occurred_at)?,
-        };
+        let name = lookup.name(self.name_id)?.event.clone();
+        let encoding = lookup.name(self.encoding_id)?.encoding.clone();
+        let payload = Payload::from_store(encoding, self.payload);
+        let occurred_at = from_micros(self.occurred_at)?;
+        let event = NewEvent::from_parts(EventId::from_uuid(self.id), name, payload, occurred_at)
+            .with_metadata(self.metadata.map(Metadata::from_store))
+            .with_tags(tags);
         Ok(StoredEvent::new(
             event,
             lookup.stream(self.stream_id)?,
@@ -91,7 +86,5 @@ pub fn to_micros(time: OffsetDateTime) -> i64 {
 pub fn from_micros(micros: i64) -> Result<OffsetDateTime> {
     let second = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000));
     let micro = u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or_default();
-    second
-        .and_then(|second| second.replace_microsecond(micro))
-        .map_err(|error| Error::Corrupt(error.into()))
+    second.and_then(|second| second.replace_microsecond(micro)).map_err(Error::corrupt)
 }

@@ -57,7 +57,15 @@ pub enum SchemaError {
         /// The version that this release needs.
         known: u32,
     },
-    /// It holds tables that are not of Annals; nothing was changed.
+    /// A name that a log needs is that of something else; nothing was changed.
+    #[error("the {kind} {name} is in the way: a log needs its name, and it is not of Annals")]
+    Taken {
+        /// What has the name: a table, view, index, sequence, type or function.
+        kind: String,
+        /// The name.
+        name: String,
+    },
+    /// It holds something that is not of Annals, or not all of a log; nothing was changed.
     #[error("the database holds something that is not a log of Annals")]
     Foreign,
 }

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use annals::{Direction, Query, QueryItem, Source, StreamId};
+use uuid::Uuid;
 
 use crate::row::COLUMNS;
 use crate::scan::Bounds;
@@ -29,13 +30,21 @@ pub struct Item {
     pub scope: Scope,
     /// Any of these names; `None`: no restriction.
     pub names: Option<Vec<i64>>,
+    /// Any of these event ids; `None`: no restriction.
+    pub ids: Option<Vec<Uuid>>,
     /// All of these tags.
     pub tags: Vec<i64>,
 }
 
 impl Item {
     /// Every event of the log.
-    pub const ALL: Self = Self { scope: Scope::Log, names: None, tags: Vec::new() };
+    pub const ALL: Self = Self::of(Scope::Log);
+
+    /// Every event of `scope`.
+    #[must_use]
+    pub const fn of(scope: Scope) -> Self {
+        Self { scope, names: None, ids: None, tags: Vec::new() }
+    }
 }
 
 /// Where the numbers of names come from; `None`: the store has no such name.
@@ -61,9 +70,6 @@ pub trait Ids {
 /// # Errors
 /// Those of `ids`.
 pub fn resolve<I: Ids>(query: &Query, ids: &mut I) -> Result<Vec<Item>, I::Error> {
-    if query.items().is_empty() {
-        return Ok(vec![Item::ALL]);
-    }
     let mut items = Vec::with_capacity(query.items().len());
     for item in query.items() {
         match resolve_item(item, ids)? {
@@ -74,29 +80,34 @@ pub fn resolve<I: Ids>(query: &Query, ids: &mut I) -> Result<Vec<Item>, I::Error
     Ok(items)
 }
 
-fn resolve_item<I: Ids>(item: &QueryItem, ids: &mut I) -> Result<Option<Item>, I::Error> {
+fn resolve_item<I: Ids>(item: &QueryItem, numbers: &mut I) -> Result<Option<Item>, I::Error> {
+    if !item.can_match() {
+        return Ok(None);
+    }
     let scope = match &item.source {
         Source::Log => Some(Scope::Log),
-        Source::Category(category) => ids.name(category.as_str())?.map(Scope::Category),
-        Source::Stream(stream) => ids.stream(stream)?.map(Scope::Stream),
+        Source::Category(category) => numbers.name(category.as_str())?.map(Scope::Category),
+        Source::Stream(stream) => numbers.stream(stream)?.map(Scope::Stream),
     };
     let Some(scope) = scope else { return Ok(None) };
     let mut tags = Vec::with_capacity(item.tags.len());
     for tag in &item.tags {
-        let Some(tag) = ids.name(tag.as_str())? else { return Ok(None) };
+        let Some(tag) = numbers.name(tag.as_str())? else { return Ok(None) };
         tags.push(tag);
     }
-    if item.names.is_empty() {
-        return Ok(Some(Item { scope, names: None, tags }));
+    let ids = item.ids.as_ref();
+    let ids = ids.map(|ids| ids.iter().map(annals::EventId::as_uuid).collect());
+    let Some(wanted) = &item.names else {
+        return Ok(Some(Item { scope, names: None, ids, tags }));
+    };
+    let mut names = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        names.extend(numbers.name(name.as_str())?);
     }
-    let mut names = Vec::with_capacity(item.names.len());
-    for name in &item.names {
-        names.extend(ids.name(name.as_str())?);
-    }
-    Ok((!names.is_empty()).then_some(Item { scope, names: Some(names), tags }))
+    Ok((!names.is_empty()).then_some(Item { scope, names: Some(names), ids, tags }))
 }
 
-/// What a statement gives.
+/// What a statement returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// [`COLUMNS`].
@@ -112,6 +123,8 @@ pub enum Parameter {
     Number(i64),
     /// A list, bound as one value.
     Numbers(Vec<i64>),
+    /// A list of event ids, bound as one value.
+    Ids(Vec<Uuid>),
 }
 
 /// How an engine writes what differs between them.
@@ -121,6 +134,10 @@ pub struct Dialect<'a> {
     pub parameter: &'static str,
     /// What stands before and after a parameter that is a list, behind the column that is to be in it.
     pub member: (&'static str, &'static str),
+    /// The same for a list of event ids.
+    pub id_member: (&'static str, &'static str),
+    /// What keeps the planner from using the index of a column that follows it, where event ids lead.
+    pub unindexed: &'static str,
     /// The table of events.
     pub events: &'a str,
     /// The table of the tags of events.
@@ -146,10 +163,12 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect<'_>) -
     // In a stream few events are looked at, so their tags are checked one by one. Elsewhere the first tag leads.
     let leading = match item.scope {
         Scope::Stream(_) => None,
+        _ if item.ids.is_some() => None,
         _ => item.tags.first(),
     };
     let number = if leading.is_some() { "t.sequence_number" } else { "e.sequence_number" };
     let columns = if want == Want::Events { COLUMNS } else { number };
+    let plain = if item.ids.is_some() { dialect.unindexed } else { "" };
     statement.push(&["SELECT ", columns, " FROM "]);
     if leading.is_some() {
         statement.push(&[dialect.event_tags, " t CROSS JOIN "]);
@@ -161,18 +180,30 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect<'_>) -
             "e.position"
         }
         (scope, _) => {
-            statement.within(number, bounds);
+            statement.within(plain, number, bounds);
             match scope {
                 Scope::Log => {}
-                Scope::Category(id) => statement.equals("e.category_id", id),
-                Scope::Stream(id) => statement.equals("e.stream_id", id),
+                Scope::Category(id) => statement.equals(plain, "e.category_id", id),
+                Scope::Stream(id) => statement.equals(plain, "e.stream_id", id),
             }
             number
         }
     };
+    for (comparison, bound) in [(" >= ", bounds.from_position), (" <= ", bounds.until_position)] {
+        if let Some(bound) = bound {
+            statement.push(&[" AND e.position", comparison]);
+            statement.bind(Parameter::Number(bound));
+        }
+    }
+    if let Some(ids) = &item.ids {
+        let (before, after) = dialect.id_member;
+        statement.push(&[" AND e.id", before]);
+        statement.bind(Parameter::Ids(ids.clone()));
+        statement.push(&[after]);
+    }
     if let Some(tag) = leading {
         statement.push(&[" AND e.sequence_number = t.sequence_number"]);
-        statement.equals("t.tag_id", *tag);
+        statement.equals("", "t.tag_id", *tag);
     }
     if let Some(names) = &item.names {
         statement.push(&[" AND e.name_id"]);
@@ -189,7 +220,7 @@ pub fn select(item: &Item, want: Want, bounds: &Bounds, dialect: &Dialect<'_>) -
         Direction::Forward => " LIMIT ",
         Direction::Backward => " DESC LIMIT ",
     };
-    statement.push(&[" ORDER BY ", key, order]);
+    statement.push(&[" ORDER BY ", plain, key, order]);
     statement.bind(Parameter::Number(bounds.limit));
     Select { sql: statement.sql, parameters: statement.values }
 }
@@ -202,10 +233,10 @@ struct Statement<'a> {
 
 impl Statement<'_> {
     /// The bounds where the index is sorted by sequence number.
-    fn within(&mut self, number: &str, bounds: &Bounds) {
-        self.push(&[number, " > "]);
+    fn within(&mut self, plain: &str, number: &str, bounds: &Bounds) {
+        self.push(&[plain, number, " > "]);
         self.bind(Parameter::Number(bounds.after));
-        self.push(&[" AND ", number, " <= "]);
+        self.push(&[" AND ", plain, number, " <= "]);
         self.bind(Parameter::Number(bounds.until));
     }
 
@@ -245,8 +276,8 @@ impl Statement<'_> {
         self.push(&[after]);
     }
 
-    fn equals(&mut self, column: &str, id: i64) {
-        self.push(&[" AND ", column, " = "]);
+    fn equals(&mut self, plain: &str, column: &str, id: i64) {
+        self.push(&[" AND ", plain, column, " = "]);
         self.bind(Parameter::Number(id));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn writer(place: &Place, options: &SqliteOptions) -> Outcome<Connecti
     // Where a sync does not reach the disk by itself (macOS); elsewhere it changes nothing.
     connection.pragma_update(None, "fullfsync", options.synchronous == Synchronous::Full)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    schema::migrate(&mut connection, options.immutable_log)?;
+    schema::migrate(&mut connection, options.common.immutable_log)?;
     Ok(connection)
 }
 
@@ -51,16 +51,31 @@ pub(crate) fn reader(path: &Path, options: &SqliteOptions) -> Outcome<Connection
 
 /// A connection that looks at a file and changes nothing.
 pub(crate) fn inspector(path: &Path, options: &SqliteOptions) -> Outcome<Connection> {
+    check_kind(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(options.lock_timeout)?;
+    connection.busy_timeout(options.common.lock_timeout)?;
     Ok(connection)
 }
 
+/// Rejects what is there and is no regular file: SQLite would wait for a pipe, and take a device for an empty store.
+fn check_kind(path: &Path) -> Outcome<()> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => {
+            let kind = if found.is_dir() { "a folder" } else { "no regular file" };
+            let text = format!("the path of a store is {kind}: {}", path.display());
+            Err(Error::invalid(text).into())
+        }
+        // SQLite says what is wrong with all else, and makes a file that is not there.
+        _ => Ok(()),
+    }
+}
+
 fn open(path: &Path, more: OpenFlags, options: &SqliteOptions) -> Outcome<Connection> {
+    check_kind(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(options.lock_timeout)?;
+    connection.busy_timeout(options.common.lock_timeout)?;
     Ok(connection)
 }
 
@@ -75,7 +90,7 @@ fn set_up(connection: &Connection) -> Outcome<()> {
 /// Turns the write-ahead log on; it stays on in the file. To change the mode SQLite needs the file for itself, and
 /// gives up at once where two processes want that of a fresh file, so it is tried again until the time is over.
 fn use_wal(connection: &Connection, options: &SqliteOptions) -> Outcome<()> {
-    let mut tries = options.lock_timeout.as_millis() / PAUSE.as_millis();
+    let mut tries = options.common.lock_timeout.as_millis() / PAUSE.as_millis();
     connection.busy_timeout(PAUSE)?;
     let mode = loop {
         let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
@@ -87,10 +102,10 @@ fn use_wal(connection: &Connection, options: &SqliteOptions) -> Outcome<()> {
             other => break other?,
         }
     };
-    connection.busy_timeout(options.lock_timeout)?;
+    connection.busy_timeout(options.common.lock_timeout)?;
     if mode != "wal" {
         let text = "the file system cannot have a write-ahead log";
-        return Err(Error::Backend { adapter: crate::NAME, source: text.into() }.into());
+        return Err(Error::backend(text).into());
     }
     Ok(())
 }

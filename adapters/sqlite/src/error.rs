@@ -39,8 +39,7 @@ impl Failure {
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Sqlite(error) => Fault::new(class(&error), error),
-            Self::Error(error @ Error::Corrupt(_)) => Fault::new(Class::Corrupt, error),
-            Self::Error(error) => Fault::new(Class::Backend, error),
+            Self::Error(error) => Fault::of(error),
         }
     }
 

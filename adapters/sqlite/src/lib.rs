@@ -7,7 +7,7 @@
 //!
 //! Several handles and several processes of one machine may use a file at once. Do not put it on a network file
 //! system: SQLite's locks do not work there. Do not remove, rename or replace the file, or the two beside it, while a
-//! store is open: appends would go where nobody finds them.
+//! store is open: appends fail then, and readers go on in the old file.
 //!
 //! ```
 //! # use annals::*;
@@ -25,6 +25,12 @@
 //! # }
 //! ```
 //!
+//! # Other programs that change the file
+//! If another program empties the tables or puts an older state in place, handles forget what they knew: appends are
+//! judged on what is there, reads show it under the right names, and a follow that has returned what is gone ends with
+//! `AheadOfLog`. A file that was moved, removed or replaced under an open handle takes no append (`Backend`); its readers
+//! go on to read the file that they opened, until the store is closed and opened again.
+//!
 //! # What it costs
 //! - An event is one row and an entry in three indexes: by stream, by category, by id. Each tag is one more entry.
 //! - Known ids are found by the unique index on them, when a row is inserted. It costs about a tenth of the write
@@ -35,46 +41,50 @@
 //! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
 //!   the first tag.
 //!
+//! # Limits
+//! A payload has at most 16 MiB, which `Capabilities` declare, and so has metadata. More is `Invalid`.
+//!
 //! # Reading the file with other programs
 //! The view `log` shows names instead of numbers, and JSON payloads as text, ready for SQLite's JSON functions.
 //! Open the file read-only for it.
 
 mod connect;
 mod error;
+mod listing;
+mod migration;
 mod options;
 mod place;
 mod schema;
 mod session;
 mod threads;
 mod wal;
+mod watch;
 mod writer;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use annals::adapter::{Wake, async_trait, recording_time};
 use annals::{
-    Append, Capabilities, EventPages, Order, Query, ReadOptions, Result, StorageAdapter,
-    StoredEvent,
+    Append, Capabilities, Error, EventPages, KnownIds, Order, Query, ReadOptions, Result,
+    StorageAdapter, StoredEvent,
 };
-use annals_sql::placing::check_metadata;
-use annals_sql::queue::{Queue, closed};
+use annals_sql::placing::MAX_BYTES;
+use annals_sql::queue::Queue;
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
-use annals_sql::{Page, PageSource, Scan, oneshot, pages};
-use async_trait::async_trait;
+use annals_sql::{PageSource, Scan, Turn, oneshot, pages};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
+pub use crate::migration::Schema;
 pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
 use crate::threads::{Readers, Reads};
+use crate::watch::Watch;
 use crate::writer::Request;
 
 const NAME: &str = "sqlite";
-
-/// The largest payload, and the largest metadata, in bytes: far below what SQLite can hold in a row.
-const MAX_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((256 << 20) - 1);
 
 /// An event store in an SQLite file or in memory. Clones are handles to the same store; its threads end when the
 /// last handle and the last read are gone and what was queued is committed.
@@ -89,6 +99,7 @@ struct Shared {
     queue: Queue<Request>,
     reads: RwLock<Option<Reads>>,
     readers: Readers,
+    watch: Watch,
 }
 
 impl SqliteAdapter {
@@ -114,39 +125,17 @@ impl SqliteAdapter {
         SqliteOptions::new().open_in_memory().await
     }
 
-    /// All statements that make the schema of this release in an empty file.
-    #[must_use]
-    pub fn schema_sql() -> String {
-        schema::sql()
-    }
-
     async fn start(place: Place, options: SqliteOptions) -> Result<Self> {
-        let (queue, reads, readers) = threads::start(&place, &options).await?;
+        let watch = Watch::default();
+        let started = threads::start(&place, &options, watch.bell.clone(), Arc::default()).await;
+        let (queue, reads, readers) = started.map_err(|error| error.at(NAME, "open"))?;
         let reads = RwLock::new(Some(reads));
-        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers }) })
-    }
-
-    /// Closes the store for all handles: what is queued is committed, all connections are closed, and further
-    /// calls are `Unavailable`, further pages of reads under way as well. Without it the same happens when the
-    /// last handle is dropped, but nobody can wait for it.
-    ///
-    /// # Cancel safety
-    /// A future that is dropped has closed the store, or done nothing if it was never polled.
-    pub async fn close(&self) {
-        self.shared.queue.close();
-        drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
-        self.shared.readers.closed().await;
-        // The writer's connection is the last, and leaves the file without the two beside it.
-        let (done, ended) = oneshot::channel();
-        if self.shared.queue.send(Request::Stop(done)).is_ok() {
-            // The writer may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
+        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers, watch }) })
     }
 
     fn reads(&self) -> Result<Reads> {
         let reads = self.shared.reads.read().unwrap_or_else(PoisonError::into_inner);
-        reads.clone().ok_or_else(closed)
+        reads.clone().ok_or_else(|| Error::closed(NAME))
     }
 }
 
@@ -161,7 +150,7 @@ impl fmt::Debug for SqliteAdapter {
 
 #[async_trait]
 impl StorageAdapter for SqliteAdapter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -176,32 +165,64 @@ impl StorageAdapter for SqliteAdapter {
             .with_custom_conditions(true)
             .with_tags(true)
             .with_exact_payload_bytes(true)
+            .with_known_ids(KnownIds::Forever)
             .with_order(Order::Log)
             .with_max_payload_bytes(Some(MAX_BYTES))
     }
 
     async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
         self.capabilities().check_append(NAME, &writes)?;
-        check_metadata(MAX_BYTES, &writes)?;
+        if self.shared.queue.is_closed() {
+            return Err(Error::closed(NAME));
+        }
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        self.shared.queue.append(writes, self.shared.options.clock.now()).await
+        let recorded_at = recording_time(&*self.shared.options.common.clock)?;
+        let stored = self.shared.queue.append(writes, recorded_at).await;
+        stored.map_err(|error| error.at(NAME, "append"))
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
+        let capabilities = self.capabilities();
+        if let Err(error) = capabilities.check_read(NAME, &query, &options) {
             return stream::iter([Err(error)]).boxed();
         }
-        let scan = Scan::new(query, &options, self.shared.options.page_size.get());
-        pages(self.clone(), scan)
+        if options.follow {
+            return watch::pages(self, query, options);
+        }
+        let keeps_order = capabilities.keeps_order(&query);
+        let page_size = self.shared.options.common.page_size.get();
+        pages(self.clone(), Scan::new(query, options, keeps_order, page_size), NAME)
+    }
+
+    /// Closes the store for all handles: what is queued is committed and all connections are closed. Without it the
+    /// same happens when the last handle is dropped, but nobody can wait for it.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped has closed the store, or done nothing if it was never polled.
+    async fn close(&self) {
+        self.shared.queue.close();
+        drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.watch.bell.ring_all(Wake::Changed);
+        self.shared.readers.closed().await;
+        // The writer's connection is the last, and leaves the file without the two beside it.
+        let (done, ended) = oneshot::channel();
+        if self.shared.queue.send(Request::Stop(done)).is_ok() {
+            // The writer may have been stopped by another handle: it is gone then as well.
+            let _ = ended.await;
+        }
     }
 }
 
 impl PageSource for SqliteAdapter {
-    fn ask(&self, scan: Scan, _ahead: bool) -> BoxFuture<'static, Page> {
+    fn ask(&self, scan: Scan, _ahead: bool) -> BoxFuture<'static, Turn> {
         // A thread reads it, polled or not.
         let asked = self.reads().and_then(|reads| reads.ask(scan));
-        async move { asked?.await.unwrap_or_else(|_| Err(closed())) }.boxed()
+        async move { asked?.await.unwrap_or_else(|_| Err(Error::closed(NAME))) }.boxed()
+    }
+
+    fn closed(&self) -> Option<Error> {
+        self.shared.queue.is_closed().then(|| Error::closed(NAME))
     }
 }

@@ -1,17 +1,18 @@
 //! How a store is opened.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Clock, Result, SystemClock};
-use annals_sql::queue::QUEUE_BOUND;
-use annals_sql::schema::SchemaStatus;
-use annals_sql::{CACHE_BOUND, PAGE_SIZE};
+use annals::Result;
+use annals_sql::{CommonOptions, check_at_most, check_timeout, common_options};
 
 use crate::SqliteAdapter;
+use crate::migration::Schema;
 use crate::place::Place;
+
+/// Each reader is a thread with a connection.
+const MOST_READERS: usize = 1_024;
 
 /// When an append is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -37,13 +38,9 @@ pub enum Synchronous {
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     pub(crate) synchronous: Synchronous,
-    pub(crate) lock_timeout: Duration,
-    pub(crate) page_size: NonZeroUsize,
     pub(crate) readers: NonZeroUsize,
-    pub(crate) queue_bound: NonZeroU32,
-    pub(crate) cache_bound: NonZeroUsize,
-    pub(crate) immutable_log: bool,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) common: CommonOptions,
+    pub(crate) watch_interval: Duration,
 }
 
 impl SqliteOptions {
@@ -52,13 +49,9 @@ impl SqliteOptions {
     pub fn new() -> Self {
         Self {
             synchronous: Synchronous::Full,
-            lock_timeout: Duration::from_secs(5),
-            page_size: PAGE_SIZE,
             readers: NonZeroUsize::MIN.saturating_add(3),
-            queue_bound: QUEUE_BOUND,
-            cache_bound: CACHE_BOUND,
-            immutable_log: false,
-            clock: Arc::new(SystemClock),
+            common: CommonOptions::default(),
+            watch_interval: Duration::from_millis(5),
         }
     }
 
@@ -69,24 +62,15 @@ impl SqliteOptions {
         self
     }
 
-    /// How long an append waits for another process that writes to the same file (5 s; from a millisecond to an
-    /// hour). Then it is `Unavailable`, and so is all that was queued behind it.
+    /// How often a follow looks for appends of other processes (5 ms; from a millisecond to a day). Those of this
+    /// process arrive at once. While nothing follows, nothing looks.
     #[must_use]
-    pub fn with_lock_timeout(mut self, lock_timeout: Duration) -> Self {
-        self.lock_timeout =
-            lock_timeout.clamp(Duration::from_millis(1), Duration::from_secs(3_600));
+    pub fn with_watch_interval(mut self, interval: Duration) -> Self {
+        self.watch_interval = interval;
         self
     }
 
-    /// How many events a page of a read has at most (2,048). Pages are smaller at the beginning of a read, and
-    /// where events are large. No result depends on it.
-    #[must_use]
-    pub fn with_page_size(mut self, events: NonZeroUsize) -> Self {
-        self.page_size = events;
-        self
-    }
-
-    /// How many threads read, each with a connection of its own (4). A store in memory has none: its one
+    /// How many threads read, each with a connection of its own (4; at most 1,024). A store in memory has none: its one
     /// connection serves reads as well.
     #[must_use]
     pub fn with_readers(mut self, readers: NonZeroUsize) -> Self {
@@ -94,34 +78,22 @@ impl SqliteOptions {
         self
     }
 
-    /// How many events may be queued or in the making at a time, where an append counts as one more than it has
-    /// (262,144). Beyond that an append is `Unavailable`.
+    /// When an append is acknowledged.
     #[must_use]
-    pub fn with_queue_bound(mut self, events: NonZeroU32) -> Self {
-        self.queue_bound = events;
-        self
+    pub fn synchronous(&self) -> Synchronous {
+        self.synchronous
     }
 
-    /// How many streams, and as many names, each connection remembers (65,536).
+    /// How many threads read.
     #[must_use]
-    pub fn with_cache_bound(mut self, streams: NonZeroUsize) -> Self {
-        self.cache_bound = streams;
-        self
+    pub fn readers(&self) -> NonZeroUsize {
+        self.readers
     }
 
-    /// Lets the database itself refuse every change and removal of what was appended, by any program (off). It
-    /// stays in the file: opening it without this option does not undo it.
-    #[must_use]
-    pub fn with_immutable_log(mut self, immutable_log: bool) -> Self {
-        self.immutable_log = immutable_log;
-        self
-    }
-
-    /// Takes `recorded_at` from `clock` (the machine's).
-    #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    pub(crate) fn check(&self) -> Result<()> {
+        self.common.check()?;
+        check_timeout("watch interval", self.watch_interval)?;
+        check_at_most("number of readers", self.readers.get(), MOST_READERS)
     }
 
     /// Opens the store in the file `path`, and makes or migrates it where needed. `:memory:` opens a store of its
@@ -129,7 +101,7 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// - [`Invalid`](annals::Error::Invalid): the file holds something else, or a later release made it (a
-    ///   [`SchemaError`](crate::SchemaError) is the cause); the path is empty.
+    ///   [`SchemaError`](crate::SchemaError) is the cause); the path is empty, or something that is no regular file; an option is out of its bounds.
     /// - [`Corrupt`](annals::Error::Corrupt): it is no database at all.
     /// - [`Unavailable`](annals::Error::Unavailable): another process held its lock for too long; the disk is full.
     /// - [`Backend`](annals::Error::Backend): it cannot be opened or written to.
@@ -137,6 +109,7 @@ impl SqliteOptions {
     /// # Cancel safety
     /// A future that is dropped leaves a file that is empty or whole.
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteAdapter> {
+        self.check()?;
         SqliteAdapter::start(Place::new(path.as_ref())?, self).await
     }
 
@@ -148,20 +121,18 @@ impl SqliteOptions {
     /// # Cancel safety
     /// A future that is dropped leaves nothing open.
     pub async fn open_in_memory(self) -> Result<SqliteAdapter> {
+        self.check()?;
         SqliteAdapter::start(Place::Memory, self).await
     }
 
-    /// The version of the schema in the file `path`, which is not changed; version 0 when there is no such file.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), except that a later version is told, not refused.
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn schema_status(self, path: impl AsRef<Path>) -> Result<SchemaStatus> {
-        crate::threads::status(Place::new(path.as_ref())?, self).await
+    /// The schema of the store in the file `path`: its version, and how it is made.
+    #[must_use]
+    pub fn schema(&self, path: impl AsRef<Path>) -> Schema<'_> {
+        Schema::of(self, path.as_ref())
     }
 }
+
+common_options!(SqliteOptions);
 
 impl Default for SqliteOptions {
     fn default() -> Self {

@@ -1,5 +1,7 @@
 //! The schema: what is made in an empty file, and how an older one is brought up to date.
 
+use std::fmt::Write as _;
+
 use annals_sql::schema::{Migration, SchemaError, SchemaStatus, pending};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -11,9 +13,22 @@ const APPLICATION_ID: i64 = 0x416e_6c73;
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];
 const IMMUTABLE: &str = include_str!("sql/immutable.sql");
 
-/// All statements that make the schema of this release in an empty file.
-pub(crate) fn sql() -> String {
-    MIGRATIONS.iter().map(|step| step.sql).collect()
+/// All statements for a store at version `found`.
+pub(crate) fn sql(found: u32, immutable_log: bool) -> annals::Result<String> {
+    let mut sql = String::new();
+    for step in pending(MIGRATIONS, found)? {
+        sql.push_str(step.sql);
+        for (pragma, value) in
+            [("user_version", i64::from(step.version)), ("application_id", APPLICATION_ID)]
+        {
+            // Writing to a string cannot fail.
+            let _ = writeln!(sql, "PRAGMA {pragma} = {value};");
+        }
+    }
+    if immutable_log {
+        sql.push_str(IMMUTABLE);
+    }
+    Ok(sql)
 }
 
 /// Which version the store has. Changes nothing.

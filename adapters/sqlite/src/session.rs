@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals::{Direction, Error, SequenceNumber, StoredEvent, StreamId};
+use annals::{Direction, Error, EventId, Page, SequenceNumber, StoredEvent, StreamId};
 use annals_sql::{
     Bounds, COLUMNS, Cache, Dialect, Dictionary, Ids, Item, Lookup, Name, NameIds, Parameter,
-    RawEvent, Scan, Select, Want, resolve, select, to_column,
+    RawEvent, Scan, Scope, Select, Want, resolve, select, to_column,
 };
 use bytes::Bytes;
 use rusqlite::types::Value;
@@ -18,6 +20,8 @@ use crate::error::{Failure, Outcome};
 const SQLITE: Dialect<'_> = Dialect {
     parameter: "?",
     member: (" IN (SELECT value FROM json_each(", "))"),
+    id_member: (" IN (SELECT unhex(value) FROM json_each(", "))"),
+    unindexed: "+",
     events: "events",
     event_tags: "event_tags",
     seek: None,
@@ -26,19 +30,61 @@ const SQLITE: Dialect<'_> = Dialect {
 /// A page ends early when its payloads have so many bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
+/// How often a page is read anew because the store went back.
+const TRIES: usize = 3;
+
+/// What all connections of a store share of its history: another program may empty the tables or put an older state in
+/// place, and then nothing that is remembered is true any more.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// Rises when all of it is to be forgotten.
+    generation: AtomicU64,
+    /// An event that was committed no earlier than anything that is remembered: as long as the store has it, all that
+    /// was committed before it is there as well.
+    witness: Mutex<Option<(i64, EventId)>>,
+}
+
+impl History {
+    fn witness(&self) -> MutexGuard<'_, Option<(i64, EventId)>> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a committed event.
+    pub(crate) fn saw(&self, number: u64, id: EventId) {
+        let mut witness = self.witness();
+        if witness.is_none_or(|(known, _)| known < to_column(number)) {
+            *witness = Some((to_column(number), id));
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
+    history: Arc<History>,
+    generation: u64,
+    /// What was last seen to be of this history.
+    data_version: Option<i64>,
     dictionary: Dictionary,
     ids: NameIds,
     streams: Cache<StreamId, i64>,
 }
 
 impl Session {
-    pub(crate) fn new(connection: Connection, cache_bound: NonZeroUsize) -> Self {
-        let dictionary = Dictionary::new(cache_bound);
-        let streams = Cache::new(cache_bound);
-        Self { connection, dictionary, ids: NameIds::new(cache_bound), streams }
+    pub(crate) fn new(
+        connection: Connection,
+        cache_bound: NonZeroUsize,
+        history: Arc<History>,
+    ) -> Self {
+        Self {
+            connection,
+            history,
+            generation: 0,
+            data_version: None,
+            dictionary: Dictionary::new(cache_bound),
+            ids: NameIds::new(cache_bound),
+            streams: Cache::new(cache_bound),
+        }
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -50,6 +96,67 @@ impl Session {
         self.dictionary.clear();
         self.ids.clear();
         self.streams.clear();
+    }
+
+    /// Whether the store has gone on from all that was remembered until now. Otherwise that is forgotten, by all
+    /// connections.
+    pub(crate) fn is_of_history(&mut self) -> Outcome<bool> {
+        let connection = &self.connection;
+        let data_version =
+            connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version == Some(data_version) && self.is_current() {
+            return Ok(true);
+        }
+        let witness = *self.history.witness();
+        let sql = "SELECT 1 FROM events WHERE sequence_number = ?1 AND id = ?2";
+        let goes_on = match witness {
+            Some((number, id)) => {
+                let id = id.as_uuid();
+                connection.prepare_cached(sql)?.exists(params![number, id.as_bytes()])?
+            }
+            // Nothing proves it, unless nothing was remembered yet.
+            None => self.data_version.is_none(),
+        };
+        if !goes_on {
+            let mut known = self.history.witness();
+            if *known == witness {
+                *known = None;
+                self.history.generation.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        if goes_on && let Some((number, id)) = self.last()? {
+            // It was committed no earlier than all that was looked up until now.
+            self.history.saw(number, id);
+        }
+        self.data_version = Some(data_version);
+        Ok(goes_on && self.is_current())
+    }
+
+    /// Whether no other connection has found that the store went back.
+    fn is_current(&self) -> bool {
+        self.generation == self.history.generation.load(Ordering::Acquire)
+    }
+
+    /// Forgets what is of a history that is over.
+    pub(crate) fn catch_up(&mut self) {
+        if !self.is_current() {
+            self.forget();
+            self.generation = self.history.generation.load(Ordering::Acquire);
+        }
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The last event of the log.
+    fn last(&self) -> Outcome<Option<(u64, EventId)>> {
+        let sql = "SELECT sequence_number, id FROM events ORDER BY sequence_number DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let last: Option<(i64, [u8; 16])> =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let last = last.and_then(|(number, id)| Some((u64::try_from(number).ok()?, id)));
+        Ok(last.map(|(number, id)| (number, Uuid::from_bytes(id).into())))
     }
 
     /// The last sequence number; 0 of an empty log.
@@ -94,9 +201,8 @@ impl Session {
 
     /// The last event of a stream.
     pub(crate) fn last_event(&mut self, stream_id: i64) -> Outcome<Option<StoredEvent>> {
-        let item =
-            Item { scope: annals_sql::Scope::Stream(stream_id), names: None, tags: Vec::new() };
-        let bounds = Bounds { after: 0, until: i64::MAX, limit: 1, direction: Direction::Backward };
+        let item = Item::of(Scope::Stream(stream_id));
+        let bounds = Bounds::one(Direction::Backward);
         let (events, _) = self.events(&select(&item, Want::Events, &bounds, &SQLITE))?;
         Ok(events.into_iter().next())
     }
@@ -107,12 +213,8 @@ impl Session {
         query: &annals::Query,
         after: SequenceNumber,
     ) -> Outcome<Option<SequenceNumber>> {
-        let mut bounds = Bounds {
-            after: to_column(after.value()),
-            until: i64::MAX,
-            limit: 1,
-            direction: Direction::Forward,
-        };
+        let mut bounds =
+            Bounds { after: to_column(after.value()), ..Bounds::one(Direction::Forward) };
         let mut first = None;
         for item in &resolve(query, self)? {
             let found = self.numbers(&select(item, Want::Numbers, &bounds, &SQLITE))?;
@@ -125,13 +227,32 @@ impl Session {
         Ok(first)
     }
 
-    /// The next page of `scan`; empty only when it is done.
-    pub(crate) fn page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+    /// The next page of `scan`.
+    pub(crate) fn page(&mut self, scan: &mut Scan) -> Outcome<Page> {
+        for _ in 0..TRIES {
+            self.catch_up();
+            let mut next = scan.clone();
+            if next.generation() != self.generation {
+                next.restart(self.generation);
+            }
+            let page = self.try_page(&mut next)?;
+            // After it was read: what was true of the store before and after is true of the page.
+            if self.is_of_history()? {
+                let ends = page.events.first().into_iter().chain(page.events.last());
+                ends.for_each(|event| self.history.saw(event.sequence_number.value(), event.id()));
+                *scan = next;
+                return Ok(page);
+            }
+        }
+        Err(Error::unavailable("the store is put back again and again").into())
+    }
+
+    fn try_page(&mut self, scan: &mut Scan) -> Outcome<Page> {
         if scan.items().is_some() {
             return self.next_page(scan);
         }
-        if is_one_statement(&scan.query()) {
-            return self.first_page_of_one(scan);
+        if scan.query().items().len() == 1 {
+            return self.first_page(scan);
         }
         // One transaction for all statements of the first page: each would take and release the locks of its own.
         self.execute("BEGIN")?;
@@ -150,43 +271,27 @@ impl Session {
         Ok(())
     }
 
-    /// The first page where one statement gives it: that sees one state of the log, and the head is of use only to
-    /// what comes after.
-    fn first_page_of_one(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+    fn first_page(&mut self, scan: &mut Scan) -> Outcome<Page> {
+        scan.fix_head(self.head()?);
         scan.set_items(resolve(&scan.query(), self)?);
-        if scan.is_done() {
-            return Ok(Vec::new());
-        }
         let page = self.next_page(scan)?;
         if !scan.is_done() {
-            scan.fix_head(self.head()?);
             scan.fix_first(self.first()?);
         }
         Ok(page)
     }
 
-    fn first_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
-        scan.fix_head(self.head()?);
-        if scan.is_done() {
-            return Ok(Vec::new());
-        }
-        scan.set_items(resolve(&scan.query(), self)?);
-        scan.fix_first(self.first()?);
-        self.next_page(scan)
-    }
-
-    fn next_page(&mut self, scan: &mut Scan) -> Outcome<Vec<StoredEvent>> {
+    fn next_page(&mut self, scan: &mut Scan) -> Outcome<Page> {
         let bounds = scan.bounds();
-        let (page, cut) = match scan.items().unwrap_or_default() {
-            [] => (Vec::new(), false),
+        let (events, cut) = match scan.items().unwrap_or_default() {
+            _ if scan.is_empty() => (Vec::new(), false),
             [item] => self.events(&select(item, Want::Events, &bounds, &SQLITE))?,
             items => {
                 let numbers = self.merge(items, &bounds)?;
                 self.events(&by_numbers(numbers, bounds.direction))?
             }
         };
-        scan.advance(&page, cut);
-        Ok(page)
+        Ok(scan.advance(events, cut))
     }
 
     /// The first numbers that any of `items` gives.
@@ -254,16 +359,6 @@ impl Ids for Session {
     }
 }
 
-/// Whether one statement tells all of `query` at any moment. Of several items, or of names that are made between
-/// the look-up and the statement, it could tell a later event and not an earlier one.
-fn is_one_statement(query: &annals::Query) -> bool {
-    match query.items() {
-        [] => true,
-        [item] => item.names.is_empty(),
-        _ => false,
-    }
-}
-
 /// Names behind numbers: remembered, or read.
 struct Names<'a> {
     connection: &'a Connection,
@@ -298,19 +393,19 @@ impl Lookup for Names<'_> {
 }
 
 fn dangling(what: &str) -> Error {
-    Error::Corrupt(format!("an event refers to a {what} that is not there").into())
+    Error::corrupt(format!("an event refers to a {what} that is not there"))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Outcome<&'a str> {
-    Ok(row.get_ref(column)?.as_str().map_err(|error| Error::Corrupt(error.into()))?)
+    Ok(row.get_ref(column)?.as_str().map_err(Error::corrupt)?)
 }
 
 fn raw_event(row: &Row<'_>) -> Outcome<RawEvent> {
     let bytes = |column| {
         let value = row.get_ref(column)?.as_blob_or_null();
-        value.map_err(|error| Failure::from(Error::Corrupt(error.into())))
+        value.map_err(|error| Failure::from(Error::corrupt(error)))
     };
-    let none = || Error::Corrupt("an event has no payload or no id".into());
+    let none = || Error::corrupt("an event has no payload or no id");
     let id = Uuid::from_slice(bytes(5)?.ok_or_else(none)?);
     Ok(RawEvent {
         sequence_number: row.get(0)?,
@@ -318,7 +413,7 @@ fn raw_event(row: &Row<'_>) -> Outcome<RawEvent> {
         position: row.get(2)?,
         name_id: row.get(3)?,
         encoding_id: row.get(4)?,
-        id: id.map_err(|error| Error::Corrupt(error.into()))?,
+        id: id.map_err(Error::corrupt)?,
         occurred_at: row.get(6)?,
         recorded_at: row.get(7)?,
         payload: Bytes::copy_from_slice(bytes(8)?.ok_or_else(none)?),
@@ -326,7 +421,7 @@ fn raw_event(row: &Row<'_>) -> Outcome<RawEvent> {
         tags: match row.get_ref(10)?.as_str_or_null() {
             Ok(None) => Vec::new(),
             Ok(Some(text)) => from_json(text)?,
-            Err(error) => return Err(Error::Corrupt(error.into()).into()),
+            Err(error) => return Err(Error::corrupt(error).into()),
         },
     })
 }
@@ -345,6 +440,10 @@ fn values(select: &Select) -> impl Iterator<Item = Value> {
     select.parameters.iter().map(|parameter| match parameter {
         Parameter::Number(number) => Value::Integer(*number),
         Parameter::Numbers(numbers) => Value::Text(to_json(numbers)),
+        Parameter::Ids(ids) => {
+            let ids: Vec<String> = ids.iter().map(|id| format!("\"{}\"", id.simple())).collect();
+            Value::Text(format!("[{}]", ids.join(",")))
+        }
     })
 }
 
@@ -364,6 +463,6 @@ pub(crate) fn to_json(numbers: &[i64]) -> String {
 fn from_json(json: &str) -> Outcome<Vec<i64>> {
     let list = json.strip_prefix('[').and_then(|json| json.strip_suffix(']'));
     let numbers = list.unwrap_or_default().split(',').map(str::parse);
-    let corrupt = |error| Failure::from(Error::Corrupt(Box::new(error)));
+    let corrupt = |error| Failure::from(Error::corrupt(error));
     numbers.collect::<Result<_, std::num::ParseIntError>>().map_err(corrupt)
 }

@@ -1,42 +1,64 @@
 //! The threads that work with the file, and what is asked of them. No call of SQLite is made anywhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use annals::adapter::Bell;
 use annals::{Error, Result};
-use annals_sql::queue::{Queue, closed, queue};
+use annals_sql::queue::{Queue, queue};
 use annals_sql::schema::SchemaStatus;
-use annals_sql::{Page, Scan, oneshot, watch};
+use annals_sql::{Listed, Scan, Turn, oneshot, watch};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::NAME;
 use crate::connect;
-use crate::error::Failure;
+use crate::error::Outcome;
+use crate::listing::List;
 use crate::options::SqliteOptions;
 use crate::place::Place;
 use crate::schema;
-use crate::session::Session;
+use crate::session::{History, Session};
 use crate::writer::{Request, Writer};
 
 /// How many pages may be asked for at a time, by all reads together.
 const PAGES_ASKED_FOR: usize = 65_536;
 
-/// One page of a read, and who waits for it.
+/// What is read at once, and who waits for it.
+#[derive(Debug)]
+enum Asked {
+    /// A page of a read.
+    Page(Box<Scan>, oneshot::Sender<Turn>),
+    /// A list of streams or categories.
+    List(List, oneshot::Sender<Result<Vec<Listed>>>),
+}
+
 #[derive(Debug)]
 pub(crate) struct ReadRequest {
-    scan: Scan,
-    reply: oneshot::Sender<Page>,
+    asked: Asked,
     /// Counts requests that no bounded channel counts.
     _token: Option<Arc<()>>,
 }
 
 impl ReadRequest {
     pub(crate) fn serve(self, session: &mut Session) {
-        let Self { mut scan, reply, _token } = self;
-        if !reply.is_closed() {
-            let page = session.page(&mut scan).map_err(Error::from);
-            // A read that is gone needs no page.
-            let _ = reply.send(page.map(|page| (scan, page)));
+        // Whoever is gone needs no answer.
+        match self.asked {
+            Asked::Page(mut scan, reply) if !reply.is_closed() => {
+                let page = session.page(&mut scan).map_err(Error::from);
+                let _ = reply.send(page.map(|page| (*scan, page)));
+            }
+            Asked::List(list, reply) if !reply.is_closed() => {
+                let _ = reply.send(list.read(session.connection()).map_err(Error::from));
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse(self, error: Error) {
+        match self.asked {
+            Asked::Page(_, reply) => drop(reply.send(Err(error))),
+            Asked::List(_, reply) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -51,26 +73,36 @@ pub(crate) enum Reads {
 }
 
 impl Reads {
-    pub(crate) fn ask(&self, scan: Scan) -> Result<oneshot::Receiver<Page>> {
-        let full = || Error::unavailable("the queue of reads is full");
+    pub(crate) fn ask(&self, scan: Scan) -> Result<oneshot::Receiver<Turn>> {
         let (reply, page) = oneshot::channel();
+        self.send(Asked::Page(Box::new(scan), reply))?;
+        Ok(page)
+    }
+
+    pub(crate) fn list(&self, list: List) -> Result<oneshot::Receiver<Result<Vec<Listed>>>> {
+        let (reply, listed) = oneshot::channel();
+        self.send(Asked::List(list, reply))?;
+        Ok(listed)
+    }
+
+    fn send(&self, asked: Asked) -> Result<()> {
+        let full = || Error::unavailable("the queue of reads is full");
         match self {
             Self::Writer(queue, token) => {
                 if Arc::strong_count(token) > PAGES_ASKED_FOR {
                     return Err(full());
                 }
                 let token = Some(Arc::clone(token));
-                queue.send(Request::Read(ReadRequest { scan, reply, _token: token }))?;
+                queue.send(Request::Read(ReadRequest { asked, _token: token }))
             }
             Self::Pool(pool) => {
-                let request = ReadRequest { scan, reply, _token: None };
+                let request = ReadRequest { asked, _token: None };
                 pool.try_send(request).map_err(|error| match error {
                     TrySendError::Full(_) => full(),
-                    TrySendError::Disconnected(_) => closed(),
-                })?;
+                    TrySendError::Disconnected(_) => Error::closed(NAME),
+                })
             }
         }
-        Ok(page)
     }
 }
 
@@ -82,10 +114,13 @@ pub(crate) type Readers = watch::Sender<()>;
 pub(crate) async fn start(
     place: &Place,
     options: &SqliteOptions,
+    bell: Bell,
+    history: Arc<History>,
 ) -> Result<(Queue<Request>, Reads, Readers)> {
-    let (queue, intake) = queue(options.queue_bound.get());
+    let (queue, intake) = queue(NAME, options.common.queue_bound.get());
     let (ready, opened) = oneshot::channel();
     let (at, with) = (place.clone(), options.clone());
+    let of_writer = Arc::clone(&history);
     spawn("writer", move || match connect::writer(&at, &with) {
         Err(failure) => {
             let _ = ready.send(Err(failure));
@@ -93,13 +128,13 @@ pub(crate) async fn start(
         Ok(connection) => {
             let at = at.resolved();
             let _ = ready.send(Ok(at.clone()));
-            Writer::new(connection, &at, &with).run(intake);
+            Writer::new(connection, &at, &with, bell, of_writer).run(intake);
         }
     })?;
     let readers = Readers::new(());
-    let serves = match opened.await.map_err(|_| closed())?? {
+    let serves = match opened.await.map_err(|_| Error::closed(NAME))?? {
         Place::Memory => Reads::Writer(queue.clone(), Arc::default()),
-        Place::File(path) => Reads::Pool(start_readers(&path, options, &readers)?),
+        Place::File(path) => Reads::Pool(start_readers(&path, options, &readers, &history)?),
     };
     Ok((queue, serves, readers))
 }
@@ -108,13 +143,14 @@ fn start_readers(
     path: &Path,
     options: &SqliteOptions,
     readers: &Readers,
+    history: &Arc<History>,
 ) -> Result<Sender<ReadRequest>> {
     let (sender, receiver) = bounded(PAGES_ASKED_FOR);
     for _ in 0..options.readers.get() {
         let (path, options, receiver) = (path.to_owned(), options.clone(), receiver.clone());
-        let alive = readers.subscribe();
+        let (alive, history) = (readers.subscribe(), Arc::clone(history));
         spawn("reader", move || {
-            read(&path, &options, &receiver);
+            read(&path, &options, &receiver, &history);
             drop(alive);
         })?;
     }
@@ -122,14 +158,22 @@ fn start_readers(
 }
 
 /// Serves pages. The connection is opened for the first; a failure to open it is the answer to that page only.
-fn read(path: &Path, options: &SqliteOptions, requests: &Receiver<ReadRequest>) {
+fn read(
+    path: &Path,
+    options: &SqliteOptions,
+    requests: &Receiver<ReadRequest>,
+    history: &Arc<History>,
+) {
     let mut session = None;
     for request in requests {
         if session.is_none() {
             match connect::reader(path, options) {
-                Ok(connection) => session = Some(Session::new(connection, options.cache_bound)),
+                Ok(connection) => {
+                    let history = Arc::clone(history);
+                    session = Some(Session::new(connection, options.common.cache_bound, history));
+                }
                 Err(failure) => {
-                    let _ = request.reply.send(Err(failure.into()));
+                    request.refuse(failure.into());
                     continue;
                 }
             }
@@ -140,25 +184,32 @@ fn read(path: &Path, options: &SqliteOptions, requests: &Receiver<ReadRequest>) 
     }
 }
 
-/// The version of the schema at `place`, told by a thread of its own.
+/// The version of the schema at `place`.
 pub(crate) async fn status(place: Place, options: SqliteOptions) -> Result<SchemaStatus> {
-    let (reply, answer) = oneshot::channel();
-    let look = move |path: PathBuf| {
-        if path.try_exists().is_ok_and(|exists| !exists) {
-            return Ok(schema::empty());
+    let look = move || match place {
+        Place::File(path) if path.try_exists().unwrap_or(true) => {
+            schema::status(&connect::inspector(&path, &options)?)
         }
-        schema::status(&connect::inspector(&path, &options)?)
+        _ => Ok(schema::empty()),
     };
-    spawn("status", move || {
-        let status: Result<_, Failure> = match place {
-            Place::Memory => Ok(schema::empty()),
-            Place::File(path) => look(path),
-        };
-        let _ = reply.send(status);
-    })?;
-    Ok(answer.await.map_err(|_| closed())??)
+    once("status", look).await
 }
 
-fn spawn(what: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+/// Makes or migrates the store at `place`.
+pub(crate) async fn migrate(place: Place, options: SqliteOptions) -> Result<()> {
+    once("migration", move || connect::writer(&place, &options).map(drop)).await
+}
+
+/// Has a thread of its own do `work`.
+async fn once<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    spawn(what, move || drop(reply.send(work())))?;
+    Ok(answer.await.map_err(|_| Error::closed(NAME))??)
+}
+
+pub(crate) fn spawn(what: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     Builder::new().name(format!("annals-{what}")).spawn(work).map_err(Error::unavailable)
 }

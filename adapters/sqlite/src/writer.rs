@@ -1,19 +1,22 @@
 //! The writer: one thread with one connection, which commits what is queued together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Append, Error, EventId, Facts, Position, Result, StreamId};
+use annals::adapter::{Bell, Facts, Wake};
+use annals::{Append, Error, EventId, Position, Result, StreamId};
 use annals_sql::fault::{Class, Fault};
 use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
 use annals_sql::queue::{Intake, Job, Message};
 use annals_sql::{Cache, Ids as _, oneshot, to_column, to_micros};
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use crate::NAME;
 use crate::error::Outcome;
 use crate::options::SqliteOptions;
-use crate::place::Place;
-use crate::session::{Session, to_json};
+use crate::place::{Opened, Place};
+use crate::session::{History, Session, to_json};
 use crate::threads::ReadRequest;
 use crate::wal::Wal;
 
@@ -22,6 +25,8 @@ use crate::wal::Wal;
 pub(crate) enum Request {
     /// A page, of a store that has this one connection only.
     Read(ReadRequest),
+    /// To see whether another connection has appended, for follows that wait.
+    Look,
     /// To end, once all before it is done.
     Stop(oneshot::Sender<()>),
 }
@@ -31,6 +36,7 @@ pub(crate) enum Request {
 struct Head {
     stream_id: i64,
     last: u64,
+    last_id: EventId,
 }
 
 /// Its memory of the log holds inside a transaction, and only while no other connection has written.
@@ -39,7 +45,9 @@ pub(crate) struct Writer {
     session: Session,
     /// None of a store in memory.
     wal: Option<Wal>,
+    file: Option<Opened>,
     lock_timeout: Duration,
+    bell: Bell,
     streams: Cache<StreamId, Head>,
     head: Option<u64>,
     data_version: i64,
@@ -76,16 +84,24 @@ fn refuse(jobs: Vec<Job>, fault: &Fault) {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: Connection, place: &Place, options: &SqliteOptions) -> Self {
-        let wal = match place {
-            Place::Memory => None,
-            Place::File(path) => Some(Wal::of(path)),
+    pub(crate) fn new(
+        connection: Connection,
+        place: &Place,
+        options: &SqliteOptions,
+        bell: Bell,
+        history: Arc<History>,
+    ) -> Self {
+        let (wal, file) = match place {
+            Place::Memory => (None, None),
+            Place::File(path) => (Some(Wal::of(path)), Some(Opened::at(path))),
         };
         Self {
-            session: Session::new(connection, options.cache_bound),
+            session: Session::new(connection, options.common.cache_bound, history),
             wal,
-            lock_timeout: options.lock_timeout,
-            streams: Cache::new(options.cache_bound),
+            file,
+            lock_timeout: options.common.lock_timeout,
+            bell,
+            streams: Cache::new(options.common.cache_bound),
             head: None,
             data_version: 0,
         }
@@ -105,6 +121,7 @@ impl Writer {
                         self.settle(std::mem::take(&mut jobs), &mut intake);
                         read.serve(&mut self.session);
                     }
+                    Message::Other(Request::Look) => self.look(),
                     Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
@@ -137,6 +154,7 @@ impl Writer {
             match message {
                 Message::Append(job) => job.answer(Err(fault.error(NAME))),
                 Message::Other(Request::Read(read)) => read.serve(&mut self.session),
+                Message::Other(Request::Look) => {}
                 Message::Other(stop @ Request::Stop(_)) => intake.put_back(Message::Other(stop)),
             }
         }
@@ -154,6 +172,10 @@ impl Writer {
         }
         match tried {
             Ok(outcomes) => {
+                let made = jobs.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+                let writes = made.flat_map(|(job, _)| job.writes());
+                let written = writes.filter(|write| !write.events.is_empty());
+                self.bell.ring(written.map(|write| &write.stream));
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
                     job.answer(outcome);
                 }
@@ -194,7 +216,10 @@ impl Writer {
                 Ok(outcomes)
             }
             Ok(outcomes) => match self.session.execute("COMMIT") {
-                Ok(()) => Ok(outcomes),
+                Ok(()) => {
+                    self.saw(jobs, &outcomes);
+                    Ok(outcomes)
+                }
                 Err(failure) => {
                     self.abandon();
                     let fault = failure.into_commit_fault();
@@ -211,13 +236,31 @@ impl Writer {
         }
     }
 
+    /// Takes note of the last event that is committed.
+    fn saw(&self, jobs: &[Job], outcomes: &[Result<Placement>]) {
+        let made = jobs.iter().zip(outcomes).rev().filter(|(_, outcome)| outcome.is_ok());
+        let last =
+            made.flat_map(|(job, _)| job.writes().iter().rev().filter_map(|w| w.events.last()));
+        if let (Some(event), Some(head)) = (last.into_iter().next(), self.head) {
+            self.session.history().saw(head, event.id);
+        }
+    }
+
     fn begin(&mut self) -> Outcome<()> {
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
         self.session.execute("BEGIN IMMEDIATE")?;
         let known = self.refresh();
         if known.is_err() {
             self.abandon();
         }
         known
+    }
+
+    /// Wakes all follows if another connection has written. A failure is that of the next append or read.
+    fn look(&mut self) {
+        let _ = self.refresh();
     }
 
     /// Forgets what another connection may have changed.
@@ -227,6 +270,11 @@ impl Writer {
         let data_version = statement.query_row([], |row| row.get(0))?;
         drop(statement);
         if data_version != self.data_version || self.head.is_none() {
+            // Another program may even have put an older state in place.
+            self.bell.ring_all(Wake::Unsure);
+            if !self.session.is_of_history()? {
+                self.session.catch_up();
+            }
             self.streams.clear();
             self.head = Some(self.session.head()?);
             self.data_version = data_version;
@@ -303,31 +351,32 @@ impl Writer {
             return Ok(Some(*head));
         }
         let Some(stream_id) = self.session.stream(stream)? else { return Ok(None) };
-        let sql = "SELECT position FROM events WHERE stream_id = ?1 \
+        let sql = "SELECT position, id FROM events WHERE stream_id = ?1 \
                    ORDER BY sequence_number DESC LIMIT 1";
         let mut statement = self.session.connection().prepare_cached(sql)?;
-        let last: Option<i64> = statement.query_row([stream_id], |row| row.get(0)).optional()?;
-        let last = last.and_then(|last| u64::try_from(last).ok());
-        let last = last.ok_or_else(|| Error::Corrupt("a stream has no last event".into()))?;
-        let head = Head { stream_id, last };
+        let last: Option<(i64, [u8; 16])> =
+            statement.query_row([stream_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let last = last.and_then(|(last, id)| Some((u64::try_from(last).ok()?, id)));
+        let (last, id) = last.ok_or_else(|| Error::corrupt("a stream has no last event"))?;
+        let head = Head { stream_id, last, last_id: Uuid::from_bytes(id).into() };
         self.streams.put(stream.clone(), head);
         Ok(Some(head))
     }
 
     fn facts(&mut self, write: &Append, head: Option<Head>) -> Outcome<Facts> {
-        let last = match head {
-            Some(head) if write.condition.needs_last_event() => {
-                self.session.last_event(head.stream_id)?
-            }
-            _ => None,
-        };
         let mut matches = Vec::new();
         for (query, after) in write.condition.queries() {
             // Most decisions are made on all that there is.
             let current = self.head.is_some_and(|head| after.value() >= head);
             matches.push(if current { None } else { self.session.first_match(query, after)? });
         }
-        Ok(Facts { head: head.map(|head| Position::new(head.last)), last, matches })
+        let facts = Facts::new(head.map(|head| Position::new(head.last))).with_matches(matches);
+        match head {
+            Some(head) if write.condition.needs_last_event() => {
+                Ok(facts.with_last(self.session.last_event(head.stream_id)?))
+            }
+            head => Ok(facts.with_last_id(head.map(|head| head.last_id))),
+        }
     }
 
     /// Inserts the events of `write` from the sequence number `first` on.
@@ -366,8 +415,11 @@ impl Writer {
                 &event.payload.as_bytes()[..],
             ])?;
         }
-        let last = position + write.events.len() as u64 - 1;
-        self.streams.put(write.stream.clone(), Head { stream_id, last });
+        if let Some(event) = write.events.last() {
+            let last = position + write.events.len() as u64 - 1;
+            let head = Head { stream_id, last, last_id: event.id };
+            self.streams.put(write.stream.clone(), head);
+        }
         Ok(())
     }
 
@@ -402,7 +454,7 @@ mod tests {
     fn an_append_that_is_taken_beside_a_stop_is_made() {
         let options = SqliteOptions::new();
         let connection = connect::writer(&Place::Memory, &options).unwrap();
-        let (queue, intake) = queue(8);
+        let (queue, intake) = queue("sqlite", 8);
         let (done, ended) = oneshot::channel();
         queue.send(Request::Stop(done)).unwrap();
         let event = NewEvent::new(EventName::from_static("made"), Payload::json(&1).unwrap());
@@ -410,7 +462,8 @@ mod tests {
         let write = Append::new(stream, [event], WriteCondition::Always);
         let mut append = pin!(queue.append(vec![write], SystemClock.now()));
         assert!(append.as_mut().now_or_never().is_none(), "it is queued");
-        Writer::new(connection, &Place::Memory, &options).run(intake);
+        Writer::new(connection, &Place::Memory, &options, Bell::default(), Arc::default())
+            .run(intake);
         assert_eq!(append.now_or_never().unwrap().unwrap().len(), 1);
         ended.now_or_never().unwrap().unwrap();
     }

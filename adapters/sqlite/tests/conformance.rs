@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{BoxError, SequenceNumber};
+use annals::{BoxError, SequenceNumber, StorageAdapter as _};
 use annals_sqlite::{SqliteAdapter, SqliteOptions};
 use annals_testkit::{Disturbance, Harness, Hook, Opened, Variant, async_trait, scratch};
 use rusqlite::Connection;

@@ -17,6 +17,10 @@ impl Harness for Memory {
         Ok(Arc::new(adapter.clone()))
     }
 
+    async fn open_to_close(&self, _namespace: &str) -> Opened {
+        Ok(Arc::new(SqliteAdapter::open_in_memory().await?))
+    }
+
     fn hooks(&self) -> &[Hook] {
         &[Hook::PoolOfOne]
     }

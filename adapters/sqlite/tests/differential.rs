@@ -3,8 +3,8 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use annals::{
-    Append, Direction, Error, EventId, Metadata, NewEvent, Payload, Position, Query, QueryItem,
-    ReadOptions, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId, Tags,
+    Append, Direction, Error, EventId, Metadata, NewEvent, Page, Payload, Position, Query,
+    QueryItem, ReadOptions, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId, Tags,
     WriteCondition,
 };
 use annals_memory::MemoryAdapter;
@@ -132,9 +132,10 @@ fn seen(outcome: Result<Vec<StoredEvent>, Error>) -> Result<Vec<StoredEvent>, St
     let events = outcome.map_err(|error| format!("{error:?}"))?;
     Ok(events
         .into_iter()
-        .map(|mut event| {
-            event.recorded_at = time::OffsetDateTime::UNIX_EPOCH;
-            event
+        .map(|event| {
+            let mut record = event.into_record();
+            record.recorded_at = time::OffsetDateTime::UNIX_EPOCH;
+            record.into()
         })
         .collect())
 }
@@ -144,9 +145,8 @@ async fn read(
     query: Query,
     options: ReadOptions,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let pages: Vec<Vec<_>> = adapter.read(query, options).try_collect().await?;
-    assert!(pages.iter().all(|page| !page.is_empty()), "a page is empty");
-    Ok(pages.concat())
+    let pages: Vec<Page> = adapter.read(query, options).try_collect().await?;
+    Ok(pages.into_iter().flat_map(|page| page.events).collect())
 }
 
 async fn compare(operations: Vec<Operation>, page_size: usize, in_file: bool) {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::Write as _;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -91,7 +92,7 @@ async fn a_database_of_another_application_is_refused() {
 async fn a_newer_schema_is_refused_and_its_status_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let before = SqliteOptions::new().schema_status(&path).await.unwrap();
+    let before = SqliteOptions::new().schema(&path).status().await.unwrap();
     assert_eq!((before.found, before.known), (0, 1));
     assert!(!path.exists(), "to ask for the status makes no file");
     SqliteAdapter::open(&path).await.unwrap().close().await;
@@ -102,15 +103,77 @@ async fn a_newer_schema_is_refused_and_its_status_told() {
     let Error::Invalid(reason) = refusal(&path).await else { panic!("expected Invalid") };
     let newer = reason.downcast_ref::<SchemaError>();
     assert!(matches!(newer, Some(SchemaError::Newer { found: 7, known: 1, .. })), "{reason}");
-    let status = SqliteOptions::new().schema_status(&path).await.unwrap();
+    let status = SqliteOptions::new().schema(&path).status().await.unwrap();
     assert_eq!(status.to_string(), "schema version 7, this release needs 1");
+}
+
+#[tokio::test]
+async fn options_out_of_their_bounds_are_invalid() {
+    type Change = fn(SqliteOptions) -> SqliteOptions;
+    let changes: &[(&str, Change)] = &[
+        ("lock timeout 0", |options| options.with_lock_timeout(Duration::ZERO)),
+        ("lock timeout of a nanosecond", |o| o.with_lock_timeout(Duration::from_nanos(1))),
+        ("lock timeout without end", |options| options.with_lock_timeout(Duration::MAX)),
+        ("readers", |options| options.with_readers(NonZeroUsize::MAX)),
+        ("page size", |options| options.with_page_size(NonZeroUsize::MAX)),
+        ("queue bound", |options| options.with_queue_bound(NonZeroU32::MAX)),
+        ("cache bound", |options| options.with_cache_bound(NonZeroUsize::MAX)),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    for (what, change) in changes {
+        let options = || change(SqliteOptions::new());
+        for refusal in [
+            options().open(&path).await.err(),
+            options().open_in_memory().await.err(),
+            options().schema(&path).migrate().await.err(),
+            options().schema(&path).status().await.err(),
+        ] {
+            assert!(matches!(refusal, Some(Error::Invalid(_))), "{what}: {refusal:?}");
+        }
+    }
+    assert!(!path.exists(), "nothing was made");
+    let within = SqliteOptions::new()
+        .with_lock_timeout(Duration::from_secs(24 * 60 * 60))
+        .with_page_size(NonZeroUsize::new(65_536).unwrap());
+    assert_eq!(within.lock_timeout(), Duration::from_secs(24 * 60 * 60));
+    let adapter = within.open(&path).await.unwrap();
+    adapter.append(append_to("o-1", 3)).await.unwrap();
+    assert_whole(&all(&adapter).await);
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    let socket = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [Path::new("/dev/null"), &pipe, &link, &socket, directory.path()] {
+        let refusals = [
+            SqliteAdapter::open(path).await.err(),
+            SqliteOptions::new().schema(path).status().await.err(),
+        ];
+        for error in refusals {
+            let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
+            assert!(matches!(error, Some(Error::Invalid(_))), "{}: {error:?}", path.display());
+            assert!(text.contains(&path.display().to_string()), "{text}");
+        }
+    }
+    // A link to a file is the file.
+    let (file, link) = (directory.path().join("log.db"), directory.path().join("log-link"));
+    SqliteAdapter::open(&file).await.unwrap().close().await;
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    SqliteAdapter::open(&link).await.unwrap().append(append_to("o-1", 1)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_directory_that_is_not_there_is_a_typed_error() {
     let directory = tempfile::tempdir().unwrap();
     let error = SqliteAdapter::open(directory.path().join("none/log.db")).await.unwrap_err();
-    assert!(matches!(error, Error::Backend { adapter: "sqlite", .. }), "{error:?}");
+    assert!(matches!(&error, Error::Backend(failure) if failure.adapter == "sqlite"), "{error:?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use futures_util::future::{join_all, select};
 use futures_util::{FutureExt, TryStreamExt};
 use rusqlite::Connection;
 
-use common::{all, append_to, assert_whole, stream};
+use common::{all, append_to, assert_whole, events_of, stream};
 
 #[tokio::test]
 async fn an_immutable_log_refuses_changes_by_any_program() {
@@ -99,15 +99,15 @@ async fn a_closed_store_is_one_file_and_is_unavailable() {
     let appends = (0..50).map(|n| adapter.append(append_to(&format!("o-{n}"), 40)));
     join_all(appends).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
     let first = pages.try_next().await.unwrap().unwrap();
-    assert!(first.len() < 2_000, "there is more than a page");
+    assert!(first.events.len() < 2_000, "there is more than a page");
     adapter.close().await;
     let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
-    let unavailable = |error: Error| assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
-    unavailable(clone.append(append_to("o-1", 1)).await.unwrap_err());
-    unavailable(pages.try_next().await.unwrap_err());
+    let closed = |error: Error| assert!(matches!(error, Error::Closed { .. }), "{error:?}");
+    closed(clone.append(append_to("o-1", 1)).await.unwrap_err());
+    closed(pages.try_next().await.unwrap_err());
     assert!(pages.try_next().await.unwrap().is_none(), "a read ends after its error");
-    unavailable(common::try_read(&clone, Query::all()).await.unwrap_err());
+    closed(common::try_read(&clone, Query::all()).await.unwrap_err());
     // Closing again is nothing.
     clone.close().await;
     let again = SqliteAdapter::open(directory.path().join("log.db")).await.unwrap();
@@ -147,9 +147,10 @@ async fn stores_in_memory_are_apart() {
     assert_eq!(all(&other).await, []);
     assert!(!one.capabilities().durable && !one.capabilities().shared);
     one.close().await;
-    assert!(matches!(one.append(Vec::new()).await, Ok(stored) if stored.is_empty()));
-    let error = one.append(append_to("o-1", 1)).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    for append in [Vec::new(), append_to("o-1", 1)] {
+        let error = one.append(append).await.unwrap_err();
+        assert!(matches!(error, Error::Closed { .. }), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -157,8 +158,6 @@ async fn paths_are_paths() {
     let error = SqliteAdapter::open("").await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
     let directory = tempfile::tempdir().unwrap();
-    let error = SqliteAdapter::open(directory.path()).await.unwrap_err();
-    assert!(matches!(error, Error::Backend { adapter: "sqlite", .. }), "{error:?}");
     // SQLite would take the first two for URIs: the one in memory, the other of another file.
     for name in ["file:a?mode=memory", "file:b%20c", "d ü'\"?#%"] {
         let path = directory.path().join(name);
@@ -193,14 +192,12 @@ async fn a_log_that_begins_late_is_read_whole_in_both_directions() {
     for limit in [None, Some(10_000)] {
         let mut options = ReadOptions::default().backward();
         options.limit = limit;
-        let pages: Vec<_> = adapter.read(Query::all(), options).try_collect().await.unwrap();
-        let mut backward = pages.concat();
+        let mut backward = events_of(adapter.read(Query::all(), options)).await.unwrap();
         backward.reverse();
         assert_eq!(backward, forward);
     }
     let options = ReadOptions::default().until(SequenceNumber::new(first - 1));
-    let pages: Vec<_> = adapter.read(Query::all(), options).try_collect().await.unwrap();
-    assert!(pages.is_empty());
+    assert_eq!(events_of(adapter.read(Query::all(), options)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -244,7 +241,7 @@ async fn a_queue_that_is_full_refuses_at_once() {
     let told: Vec<String> = outcomes
         .into_iter()
         .map(|outcome| match outcome.unwrap_err() {
-            Error::Unavailable(cause) => cause.to_string(),
+            Error::Unavailable(failure) => failure.source.to_string(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -312,4 +309,47 @@ async fn a_link_is_followed_once() {
     adapter.close().await;
     let adapter = SqliteAdapter::open(path("link.db")).await.unwrap();
     assert_eq!(all(&adapter).await.len(), 2);
+}
+
+#[tokio::test]
+async fn recorded_at_is_of_the_clock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    common::assert_clock_counts(async |clock| {
+        SqliteOptions::new().with_clock(clock).open(&path).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metadata_has_a_bound() {
+    common::assert_metadata_is_bounded(&SqliteAdapter::open_in_memory().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_schema_is_made_beforehand_by_a_call_or_by_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new().with_immutable_log(true);
+    let (called, by_hand) = (directory.path().join("called.db"), directory.path().join("hand.db"));
+    options.schema(&called).migrate().await.unwrap();
+    options.schema(&called).migrate().await.unwrap();
+    let sql = options.schema(&by_hand).sql(0).unwrap();
+    Connection::open(&by_hand).unwrap().execute_batch(&format!("BEGIN; {sql} COMMIT")).unwrap();
+    let dump = |path: &Path| {
+        let connection = Connection::open(path).unwrap();
+        let mut statement = connection
+            .prepare("SELECT name || coalesce(sql, '') FROM sqlite_schema ORDER BY 1")
+            .unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    assert_eq!(dump(&called), dump(&by_hand));
+    for path in [&called, &by_hand] {
+        assert_eq!(options.schema(path).status().await.unwrap().found, 1);
+        let adapter = options.clone().open(path).await.unwrap();
+        adapter.append(append_to("o-1", 3)).await.unwrap();
+        assert_whole(&all(&adapter).await);
+    }
+    let later = options.schema(&called).sql(9).unwrap_err();
+    assert!(matches!(later, Error::Invalid(_)), "{later:?}");
 }

@@ -311,7 +311,7 @@ impl Store for Tables {
     }
 
     async fn close(&self) {
-        self.adapter.close().await;
+        annals::StorageAdapter::close(&self.adapter).await;
         drop(self.client.batch_execute(&format!("DROP SCHEMA {} CASCADE", self.schema)).await);
     }
 }

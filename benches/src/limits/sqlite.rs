@@ -36,7 +36,7 @@ impl Contestant for Rusqlite {
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
         let folder = TempDir::new_in(&self.0)?;
         let file = folder.path().join("limit.db");
-        SqliteAdapter::open(&file).await?.close().await;
+        EventStore::new(SqliteAdapter::open(&file).await?).close().await;
         let connection = Connection::open(&file)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
@@ -61,9 +61,9 @@ impl Store for Bare {
     }
 
     async fn fill(&self, streams: usize, events: usize) -> Result<(), Missing> {
-        let adapter = SqliteAdapter::open(&self.file).await?;
-        Annals::new(EventStore::new(adapter.clone()), false).fill(streams, events).await?;
-        adapter.close().await;
+        let store = EventStore::new(SqliteAdapter::open(&self.file).await?);
+        Annals::new(store.clone(), false).fill(streams, events).await?;
+        store.close().await;
         Ok(())
     }
 

@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use annals::adapter::Facts;
 use annals::{
     Append, BoxError, Capabilities, Error, EventCategory, EventLog, EventPages, EventRecord,
-    EventStore, EventStream, Events, Facts, Handlers, InvalidName, InvalidPayload, NewEvent,
-    Payload, Predicate, Progress, Projection, Projector, Query, ReadOptions, StorageAdapter,
-    StoredEvent, StreamId, SystemClock, Unmet, WriteCondition, retry_on_condition_failed,
+    EventStore, EventStream, Events, Handlers, InvalidName, InvalidPayload, NewEvent, Payload,
+    Predicate, Progress, Projection, Projector, Query, ReadOptions, StorageAdapter, StoredEvent,
+    StreamId, SystemClock, Unmet, WriteCondition, retry_on_condition_failed,
 };
 use annals_memory::MemoryAdapter;
 
@@ -57,7 +58,7 @@ async fn futures_are_sent_between_threads() {
     assert_eq!(done.await.expect("no panic").expect("reads").len(), 2);
     let mut pages: EventPages = sent(stream.pages(ReadOptions::default()));
     let page = futures_util::StreamExt::next(&mut pages).await.expect("a page");
-    assert_eq!(page.expect("reads").len(), 2);
+    assert_eq!(page.expect("reads").events.len(), 2);
 }
 
 /// A wrapper of any kind of pointer is the adapter that it wraps.

@@ -1,8 +1,9 @@
 //! Write conditions against a second definition, over random logs; the laws of `&` and `|`.
 
+use annals::adapter::Facts;
 use annals::{
-    Error, Facts, MAX_CONDITION_DEPTH, Position, SequenceNumber, Source, StoredEvent, StreamId,
-    Unmet, WriteCondition,
+    Error, MAX_CONDITION_DEPTH, Position, SequenceNumber, Source, StoredEvent, StreamId, Unmet,
+    WriteCondition,
 };
 use proptest::prelude::*;
 
@@ -51,11 +52,14 @@ fn facts(condition: &WriteCondition, log: &[StoredEvent], stream: &StreamId, pic
             .collect();
         matching.get(pick % matching.len().max(1)).map(|event| event.sequence_number)
     };
-    Facts {
-        head: of_stream(log, stream).last().map(|last| last.position),
-        last: of_stream(log, stream).last().filter(|_| condition.needs_last_event()).cloned(),
-        matches: condition.queries().into_iter().map(found).collect(),
+    let last = of_stream(log, stream).last();
+    let facts = Facts::new(last.map(|last| last.position))
+        .with_matches(condition.queries().into_iter().map(found).collect());
+    if condition.needs_last_event() {
+        return facts.with_last(last.cloned());
     }
+    let needs_id = condition.needs_last_id();
+    facts.with_last_id(last.filter(|_| needs_id).map(StoredEvent::id))
 }
 
 fn judged(condition: &WriteCondition, log: &[StoredEvent], stream: &StreamId) -> Option<Unmet> {
@@ -175,7 +179,7 @@ fn refusals_name_both_sides() {
     let stream = StreamId::from_static("orders", "o-1");
     let head = Some(Position::new(4));
     let matched = Some(SequenceNumber::new(9));
-    let facts = Facts { head, last: None, matches: vec![matched] };
+    let facts = Facts::new(head).with_matches(vec![matched]);
     let refusal = |condition: &WriteCondition| {
         condition.evaluate(&stream, &facts).expect_err("does not hold").to_string()
     };

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use annals::{
     Append, Error, EventId, EventStore, Handlers, InvalidName, InvalidPayload, Metadata, NewEvent,
-    Payload, StreamId, Tags, WriteCondition,
+    Payload, SequenceNumber, StreamId, Tags, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
 
@@ -82,15 +82,37 @@ fn each_variant_says_what_happened() {
     let id = EventId::generate();
     let shown = |error: Error| error.to_string();
     assert_eq!(shown(Error::DuplicateEvent(id)), format!("event {id} is already in the log"));
-    let unsupported = Error::Unsupported { adapter: "memory", what: "tags" };
+    let unsupported = Error::unsupported("memory", "tags");
     assert_eq!(shown(unsupported), "memory does not support tags");
     assert_eq!(shown(Error::invalid("why")), "invalid call: why");
-    assert_eq!(shown(Error::unavailable("why")), "the store is unavailable");
-    let unknown = Error::OutcomeUnknown("why".into());
-    assert_eq!(shown(unknown), "it is unknown whether the append was written");
-    assert_eq!(shown(Error::Corrupt("why".into())), "the store is corrupt");
-    let failed = Error::Backend { adapter: "memory", source: "why".into() };
-    assert_eq!(shown(failed), "memory failed");
+    assert_eq!(shown(Error::unavailable("why")), "the store is temporarily unavailable");
+    let unknown = Error::outcome_unknown("why");
+    assert_eq!(shown(unknown), "the store may have written the append or not");
+    assert_eq!(shown(Error::corrupt("why")), "the store is corrupt");
+    assert_eq!(shown(Error::backend("why")), "the store failed");
+    assert_eq!(shown(Error::closed("memory")), "memory is closed");
+    let (after, head) = (SequenceNumber::new(9), SequenceNumber::new(7));
+    let back = Error::AheadOfLog { after, head };
+    assert_eq!(shown(back), "the store went back to event 7, behind event 9");
+}
+
+/// The first adapter that an error leaves names it, and no layer around it changes that.
+#[test]
+fn a_store_side_error_names_adapter_and_operation_once() {
+    type New = fn(&'static str) -> Error;
+    let errors: [(New, &str); 4] = [
+        (Error::unavailable, "memory is temporarily unavailable (append)"),
+        (Error::outcome_unknown, "memory may have written the append or not (append)"),
+        (Error::corrupt, "memory is corrupt (append)"),
+        (Error::backend, "memory failed (append)"),
+    ];
+    for (error, expected) in errors {
+        let error = error("why").at("memory", "append").at("layer", "read");
+        assert_eq!(error.to_string(), expected);
+        let failure = error.failure().expect("a store-side error");
+        assert_eq!((&*failure.adapter, failure.operation), ("memory", "append"));
+    }
+    assert!(Error::invalid("why").at("memory", "append").failure().is_none());
 }
 
 /// A cause is told by the text or by the source, so that a report of the chain says it once.
@@ -99,9 +121,9 @@ fn a_cause_is_told_once() {
     let errors = [
         Error::invalid("why"),
         Error::unavailable("why"),
-        Error::OutcomeUnknown("why".into()),
-        Error::Corrupt("why".into()),
-        Error::Backend { adapter: "memory", source: "why".into() },
+        Error::outcome_unknown("why"),
+        Error::corrupt("why"),
+        Error::backend("why"),
         Error::from(InvalidName::Empty),
         Error::from(InvalidPayload::NotAnObject),
     ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use annals::{
-    Append, Capabilities, CategoryName, Error, EventPages, EventStore, Handlers, NewEvent,
+    Append, Capabilities, CategoryName, Error, EventPages, EventStore, Handlers, NewEvent, Page,
     Position, Query, QueryItem, ReadOptions, Result, SequenceNumber, Source, StorageAdapter,
     StoredEvent, StreamId, Tags, WriteCondition,
 };
@@ -72,7 +72,8 @@ async fn nothing_is_read_of_what_does_not_exist() {
     let nobody = store.stream(StreamId::from_static("profiles", "nobody"));
     assert!(nobody.latest().await.expect("reads").is_none());
     assert!(nobody.read(ReadOptions::default()).into_vec().await.expect("reads").is_empty());
-    assert!(nobody.pages(ReadOptions::default()).next().await.is_none());
+    let pages: Vec<_> = nobody.pages(ReadOptions::default()).try_collect().await.expect("reads");
+    assert_eq!(pages, [Page::new(Vec::new(), SequenceNumber::new(5)).at_head()]);
 }
 
 #[tokio::test]
@@ -88,7 +89,8 @@ async fn options_bound_every_kind_of_read() {
     ] {
         assert_eq!(numbers(&store.log().read(options).into_vec().await.expect("reads")), expected);
         let pages: Vec<_> = store.log().pages(options).try_collect().await.expect("reads");
-        assert_eq!(numbers(&pages.concat()), expected);
+        let events: Vec<_> = pages.into_iter().flat_map(|page: Page| page.events).collect();
+        assert_eq!(numbers(&events), expected);
     }
     let renamed = QueryItem::new(JOE).with_names(["renamed"]).expect("valid");
     let query = Query::any_of([renamed, QueryItem::new(ORDER)]);
@@ -105,7 +107,7 @@ async fn pages_hold_no_more_than_the_adapter_was_told_to() {
     let events = (0..5).map(|nth| event("counted", nth));
     stream.append(events, WriteCondition::StreamIsEmpty).await.expect("appends");
     let pages: Vec<_> = stream.pages(ReadOptions::default()).try_collect().await.expect("reads");
-    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(pages.iter().map(|page: &Page| page.events.len()).collect::<Vec<_>>(), [2, 2, 1]);
     let mut events = stream.read(ReadOptions::default());
     for position in 0..5 {
         let event = events.next().await.expect("five events").expect("reads");
@@ -218,7 +220,10 @@ impl StorageAdapter for Scripted {
         let mut script = self.0.clone().into_iter();
         stream::poll_fn(move |context| match script.next() {
             None => Poll::Ready(None),
-            Some(Some(page)) => Poll::Ready(Some(page.map_err(Error::unavailable))),
+            Some(Some(page)) => {
+                let page = page.map(|events| Page::new(events, SequenceNumber::START));
+                Poll::Ready(Some(page.map_err(Error::unavailable)))
+            }
             Some(None) => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -226,6 +231,8 @@ impl StorageAdapter for Scripted {
         })
         .boxed()
     }
+
+    async fn close(&self) {}
 }
 
 #[tokio::test]
@@ -277,10 +284,11 @@ async fn a_read_is_a_stream() {
 #[tokio::test]
 async fn a_reader_cannot_change_what_is_stored() {
     let (store, log) = store().await;
-    let mut mine = store.log().latest().await.expect("reads").expect("there are some");
-    mine.event.tags = Tags::parse(["mine"]).expect("valid");
-    mine.position = Position::new(99);
-    assert_ne!(mine, log[4]);
+    let mine = store.log().latest().await.expect("reads").expect("there are some");
+    let mut record = mine.into_record();
+    record.event.tags = Tags::parse(["mine"]).expect("valid");
+    record.position = Position::new(99);
+    assert_ne!(StoredEvent::from(record), log[4]);
     assert_eq!(store.log().latest().await.expect("reads").as_ref(), log.last());
     let mut record = log[0].clone().into_record();
     record.stream = ORDER;

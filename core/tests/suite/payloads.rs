@@ -96,7 +96,7 @@ proptest! {
         let payload = Payload::new(encoding.clone(), bytes.clone())?;
         prop_assert_eq!(payload.encoding(), &encoding);
         prop_assert_eq!(payload.as_bytes().as_ref(), bytes.as_slice());
-        let refusal = payload.to::<Value>().expect_err("not JSON").to_string();
+        let refusal = payload.to_json::<Value>().expect_err("not JSON").to_string();
         prop_assert!(refusal.contains("msgpack") && refusal.contains("json"), "{refusal}");
     }
 
@@ -104,7 +104,7 @@ proptest! {
     fn values_come_back_equal(value in json()) {
         let payload = Payload::json(&value)?;
         prop_assert_eq!(payload.encoding(), &Encoding::JSON);
-        prop_assert_eq!(payload.to::<Value>()?, value);
+        prop_assert_eq!(payload.to_json::<Value>()?, value);
         prop_assert_eq!(&Payload::json_bytes(payload.as_bytes().clone())?, &payload);
         prop_assert_eq!(&Payload::new(Encoding::JSON, payload.as_bytes().clone())?, &payload);
     }
@@ -135,7 +135,7 @@ proptest! {
         let metadata = Metadata::json(&value);
         prop_assert_eq!(metadata.is_ok(), value.is_object());
         match metadata {
-            Ok(metadata) => prop_assert_eq!(metadata.to::<Value>()?, value),
+            Ok(metadata) => prop_assert_eq!(metadata.to_json::<Value>()?, value),
             Err(why) => prop_assert!(matches!(why, InvalidPayload::NotAnObject), "{why:?}"),
         }
     }
@@ -212,7 +212,7 @@ fn a_value_that_json_cannot_say_is_refused() {
 #[test]
 fn reading_may_borrow_from_the_payload() {
     let payload = Payload::json("borrowed").expect("JSON");
-    let text: &str = payload.to().expect("a text");
+    let text: &str = payload.to_json().expect("a text");
     assert!(payload.as_bytes().as_ptr_range().contains(&text.as_ptr()));
 }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use annals::{
-    BoxError, Error, EventPages, Handlers, Projection, Projector, Result, SequenceNumber, Source,
-    StoredEvent,
+    BoxError, Error, EventPages, EventSource, Handlers, Page, Projection, Projector, ReadOptions,
+    Result, SequenceNumber, Source, StoredEvent,
 };
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;
@@ -35,19 +35,41 @@ impl Projector for JournalProjector {
 
 type Journal = Projection<Vec<(u64, String)>>;
 
-fn pages(events: &[StoredEvent], size: usize) -> EventPages {
-    let pages: Vec<_> = events.chunks(size).map(|page| Ok(page.to_vec())).collect();
-    stream::iter(pages).boxed()
+/// Pages to fold, whatever was asked for, and perhaps an error after them.
+struct Script {
+    pages: Vec<Page>,
+    fails: bool,
 }
 
-fn fold(projection: &mut Journal, projector: &JournalProjector, pages: EventPages) -> Result<()> {
-    projection.fold(projector, pages).now_or_never().expect("no page waits")
+impl EventSource for Script {
+    fn source(&self) -> Source {
+        Source::Log
+    }
+
+    fn pages(&self, _: ReadOptions) -> EventPages {
+        let failure = self.fails.then(|| Err(Error::unavailable("gone")));
+        let pages: Vec<_> = self.pages.iter().cloned().map(Ok).chain(failure).collect();
+        stream::iter(pages).boxed()
+    }
+}
+
+fn pages(events: &[StoredEvent], size: usize) -> Script {
+    let page = |events: &[StoredEvent]| {
+        let last = events.last().map_or(SequenceNumber::START, |last| last.sequence_number);
+        Page::new(events.to_vec(), last)
+    };
+    Script { pages: events.chunks(size).map(page).collect(), fails: false }
+}
+
+fn fold(projection: &mut Journal, projector: &JournalProjector, pages: &Script) -> Result<()> {
+    let options = ReadOptions::default();
+    projection.fold(projector, pages, options).now_or_never().expect("no page waits")
 }
 
 fn folded(events: &[StoredEvent]) -> Journal {
     let projector = JournalProjector::default();
     let mut projection = Projection::new(&projector, Source::Log);
-    fold(&mut projection, &projector, pages(events, 5)).expect("refuses nothing");
+    fold(&mut projection, &projector, &pages(events, 5)).expect("refuses nothing");
     projection
 }
 
@@ -70,7 +92,7 @@ proptest! {
         let json = serde_json::to_string(&folded(&log[..cut])).expect("a projection is JSON");
         let mut resumed: Journal = serde_json::from_str(&json).expect("it was written so");
         let again = pages(&log[cut.saturating_sub(overlap)..], size);
-        fold(&mut resumed, &JournalProjector::default(), again).expect("refuses nothing");
+        fold(&mut resumed, &JournalProjector::default(), &again).expect("refuses nothing");
         prop_assert_eq!(&resumed, &whole);
 
         let mut one_by_one = Projection::new(&JournalProjector::default(), Source::Log);
@@ -88,7 +110,7 @@ proptest! {
         let at = at.index(log.len());
         let strict = JournalProjector { refuses: Some(log[at].sequence_number) };
         let mut projection = Projection::new(&strict, Source::Log);
-        let stopped = fold(&mut projection, &strict, pages(&log, size));
+        let stopped = fold(&mut projection, &strict, &pages(&log, size));
         let Err(Error::Projection(why)) = stopped else {
             return Err(TestCaseError::fail("it refuses one"));
         };
@@ -99,7 +121,7 @@ proptest! {
         prop_assert_eq!(why.source.to_string(), "refused");
         prop_assert_eq!(&projection, &folded(&log[..at]));
 
-        fold(&mut projection, &JournalProjector::default(), pages(&log[at..], size)).expect("refuses nothing");
+        fold(&mut projection, &JournalProjector::default(), &pages(&log[at..], size)).expect("refuses nothing");
         prop_assert_eq!(&projection, &folded(&log));
     }
 
@@ -107,10 +129,9 @@ proptest! {
     #[test]
     fn a_failed_page_leaves_what_came_before(log in log(), cut in any::<prop::sample::Index>()) {
         let cut = cut.index(log.len() + 1);
-        let failure = stream::iter([Err(Error::unavailable("gone"))]);
-        let torn = pages(&log[..cut], 3).chain(failure).boxed();
+        let torn = Script { fails: true, ..pages(&log[..cut], 3) };
         let mut projection = Projection::new(&JournalProjector::default(), Source::Log);
-        let stopped = fold(&mut projection, &JournalProjector::default(), torn);
+        let stopped = fold(&mut projection, &JournalProjector::default(), &torn);
         prop_assert!(matches!(stopped, Err(Error::Unavailable(_))));
         prop_assert_eq!(projection, folded(&log[..cut]));
     }
@@ -239,7 +260,7 @@ proptest! {
     fn an_id_of_the_projectors_own_follows_the_state(log in log(), size in 1usize..6) {
         let mut projection = Projection::new(&LastName, Source::Log);
         prop_assert_eq!(&projection.id, "none of the log");
-        projection.fold(&LastName, pages(&log, size)).now_or_never().expect("no page waits").expect("refuses nothing");
+        projection.fold(&LastName, &pages(&log, size), ReadOptions::default()).now_or_never().expect("no page waits").expect("refuses nothing");
         let last = log.last().map_or("none", |event| event.event.name.as_str());
         prop_assert_eq!(&projection.id, &format!("{last} of the log"));
         prop_assert_eq!(&projection.name, "last-name");

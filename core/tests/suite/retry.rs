@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 
+use annals::adapter::Facts;
 use annals::{
-    Error, EventId, EventStore, Facts, NewEvent, Result, StreamId, WriteCondition,
+    Error, EventId, EventStore, NewEvent, Result, StreamId, WriteCondition,
     ignore_condition_failed, retry_on_condition_failed,
 };
 use annals_memory::MemoryAdapter;
@@ -19,12 +20,12 @@ fn condition_failed() -> Error {
 fn others() -> [Error; 7] {
     [
         Error::DuplicateEvent(EventId::generate()),
-        Error::Unsupported { adapter: "x", what: "tags" },
+        Error::unsupported("x", "tags"),
         Error::invalid("a stream twice"),
         Error::unavailable("gone"),
-        Error::OutcomeUnknown("cut".into()),
-        Error::Corrupt("torn".into()),
-        Error::Backend { adapter: "x", source: "odd".into() },
+        Error::outcome_unknown("cut"),
+        Error::corrupt("torn"),
+        Error::backend("odd"),
     ]
 }
 

@@ -67,8 +67,12 @@ fn source() -> impl Strategy<Value = Source> {
 }
 
 pub(crate) fn query() -> impl Strategy<Value = Query> {
-    let item = (source(), subsequence(NAMES.as_slice(), 0..=2), tags())
-        .prop_map(|(source, names, tags)| QueryItem { source, names, tags });
+    let names = prop::option::of(subsequence(NAMES.as_slice(), 0..=2));
+    let item = (source(), names, tags()).prop_map(|(source, names, tags)| {
+        let mut item = QueryItem::new(source).with_tags(tags);
+        item.names = names;
+        item
+    });
     vec(item, 0..4).prop_map(Query::any_of)
 }
 

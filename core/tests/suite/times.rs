@@ -1,8 +1,9 @@
 //! Times: kept in UTC, cut to the microsecond and never rounded up.
 
+use annals::adapter::cut_to_micros;
 use annals::{
     Clock, EventName, NewEvent, Payload, Position, SequenceNumber, StoredEvent, StreamId,
-    SystemClock, cut_to_micros,
+    SystemClock,
 };
 use proptest::prelude::*;
 use time::macros::{datetime, offset};
@@ -58,4 +59,12 @@ fn a_new_event_occurs_now_in_whole_microseconds() {
 fn a_time_beyond_the_last_year_is_left_alone() {
     let late = datetime!(9999-12-31 23:59 UTC).replace_offset(offset!(-1));
     assert_eq!(cut_to_micros(late), late);
+}
+
+#[test]
+fn a_fresh_id_is_a_uuid_of_version_7_and_grows() {
+    let event = || NewEvent::new(EventName::from_static("opened"), Payload::bytes("1"));
+    let ids: Vec<_> = (0..1_000).map(|_| event().id).collect();
+    assert!(ids.iter().all(|id| id.as_uuid().get_version_num() == 7));
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
 }

@@ -1,11 +1,11 @@
 //! Where everything is: all that is kept in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use annals::{
-    CategoryName, Direction, Error, EventId, Position, ReadOptions, Result, SequenceNumber, Source,
-    StoredEvent, StreamId,
+    CategoryName, Direction, Error, EventId, Position, Query, ReadOptions, Result, SequenceNumber,
+    Source, StoredEvent, StreamId,
 };
 
 /// The bytes of an event in the file.
@@ -19,7 +19,7 @@ pub(crate) struct Span {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     spans: Vec<Span>,
-    ids: HashSet<EventId>,
+    ids: HashMap<EventId, usize>,
     streams: HashMap<StreamId, Vec<usize>>,
     categories: HashMap<CategoryName, Vec<usize>>,
 }
@@ -31,7 +31,7 @@ impl Index {
     }
 
     pub(crate) fn contains(&self, id: EventId) -> bool {
-        self.ids.contains(&id)
+        self.ids.contains_key(&id)
     }
 
     /// How many events `stream` has.
@@ -49,10 +49,10 @@ impl Index {
         let place = self.spans.len();
         let position = Position::new(self.len_of(&event.stream) as u64);
         if event.sequence_number.value() != place as u64 + 1 || event.position != position {
-            return Err(Error::Corrupt(format!("{event} is out of its order").into()));
+            return Err(Error::corrupt(format!("{event} is out of its order")));
         }
-        if !self.ids.insert(event.event.id) {
-            return Err(Error::Corrupt(format!("{event} is there twice").into()));
+        if self.ids.insert(event.id(), place).is_some() {
+            return Err(Error::corrupt(format!("{event} is there twice")));
         }
         self.spans.push(span);
         self.streams.entry(event.stream.clone()).or_default().push(place);
@@ -60,10 +60,10 @@ impl Index {
         Ok(())
     }
 
-    /// The events of `source` within the bounds of `options`, in their direction.
+    /// All that `query` can match within the bounds of `options`, in their direction.
     pub(crate) fn candidates(
         &self,
-        source: &Source,
+        query: &Query,
         options: ReadOptions,
     ) -> Box<dyn Iterator<Item = Span> + '_> {
         let place = |number: SequenceNumber| {
@@ -71,10 +71,18 @@ impl Index {
         };
         let start = place(options.after);
         let end = place(options.until.unwrap_or(SequenceNumber::MAX)).max(start);
-        let places: Box<dyn DoubleEndedIterator<Item = usize>> = match source {
-            Source::Log => Box::new(start..end),
-            Source::Category(category) => listed(self.categories.get(category), start..end),
-            Source::Stream(stream) => listed(self.streams.get(stream), start..end),
+        let places: Box<dyn DoubleEndedIterator<Item = usize>> = match query.scope() {
+            _ if query.is_of_ids() => {
+                let ids = query.items().iter().flat_map(|item| item.ids.iter().flatten());
+                let places = ids.filter_map(|id| self.ids.get(id).copied());
+                let places: BTreeSet<usize> =
+                    places.filter(|it| (start..end).contains(it)).collect();
+                Box::new(places.into_iter())
+            }
+            None => Box::new(std::iter::empty()),
+            Some(Source::Log) => Box::new(start..end),
+            Some(Source::Category(category)) => listed(self.categories.get(&category), start..end),
+            Some(Source::Stream(stream)) => listed(self.streams.get(&stream), start..end),
         };
         let places: Box<dyn Iterator<Item = usize>> = match options.direction {
             Direction::Forward => places,

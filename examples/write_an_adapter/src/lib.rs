@@ -29,17 +29,18 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use annals::adapter::{Bell, Wake, async_trait, follow};
 use annals::{
-    Append, Capabilities, Clock, Error, EventPages, Order, Query, ReadOptions, Result,
+    Append, Capabilities, Clock, Error, EventPages, KnownIds, Order, Query, ReadOptions, Result,
     StorageAdapter, StoredEvent, SystemClock,
 };
-use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 
-use crate::log::Log;
+use crate::log::{Log, Scan};
 
 const NAME: &str = "file";
 
@@ -49,10 +50,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a call asks whether another handle is done; a lock of a file tells nobody when it is free.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
+/// How often a follow looks for what other handles appended; nobody rings for those.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// An event store in a file. Clones are handles to the same store, and so is a second `open` of the same path.
 #[derive(Debug, Clone)]
 pub struct FileAdapter {
-    log: Arc<Mutex<Log>>,
+    /// `None` once it is closed.
+    log: Arc<Mutex<Option<Log>>>,
+    is_closed: Arc<AtomicBool>,
+    bell: Bell,
 }
 
 impl FileAdapter {
@@ -61,7 +68,8 @@ impl FileAdapter {
     /// # Errors
     /// Those of the file system.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(Self { log: Arc::new(Mutex::new(Log::open(path.as_ref())?)) })
+        let log = Arc::new(Mutex::new(Some(Log::open(path.as_ref())?)));
+        Ok(Self { log, is_closed: Arc::default(), bell: Bell::default() })
     }
 
     /// Runs `work` on the log as it is now, alone among all handles of all processes.
@@ -88,8 +96,27 @@ impl FileAdapter {
         }
     }
 
+    fn follow(&self, query: Query, options: ReadOptions) -> EventPages {
+        let adapter = self.clone();
+        let (bell, rung_for) = (self.bell.clone(), query.clone());
+        let read = move |query, options| adapter.read(query, options);
+        follow(query, options, read, move || {
+            let ring = bell.register(&rung_for);
+            async move {
+                let _ = tokio::time::timeout(LOOK_EVERY, ring).await;
+                // A file that went back is noticed by the read itself.
+                Ok(Wake::Changed)
+            }
+        })
+    }
+
     async fn turn(&self) -> Result<Turn> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(Error::closed(NAME));
+        }
         let log = Arc::clone(&self.log).lock_owned().await;
+        let open = OwnedMutexGuard::try_map(log, Option::as_mut);
+        let log = open.map_err(|_| Error::closed(NAME))?;
         while !log.try_lock()? {
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -98,7 +125,7 @@ impl FileAdapter {
 }
 
 /// The log while nobody else may use it.
-struct Turn(OwnedMutexGuard<Log>);
+struct Turn(OwnedMappedMutexGuard<Option<Log>, Log>);
 
 impl Deref for Turn {
     type Target = Log;
@@ -122,7 +149,7 @@ impl Drop for Turn {
 
 #[async_trait]
 impl StorageAdapter for FileAdapter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -136,6 +163,7 @@ impl StorageAdapter for FileAdapter {
             .with_custom_conditions(true)
             .with_tags(true)
             .with_exact_payload_bytes(true)
+            .with_known_ids(KnownIds::Forever)
             .with_order(Order::Log)
     }
 
@@ -144,25 +172,33 @@ impl StorageAdapter for FileAdapter {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        self.alone(move |log| log.append(writes, SystemClock.now())).await
+        let appended = self.alone(move |log| log.append(writes, SystemClock.now())).await;
+        let stored = appended.map_err(|error| error.at(NAME, "append"))?;
+        self.bell.ring(stored.iter().map(|event| &event.stream));
+        Ok(stored)
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
         if let Err(error) = self.capabilities().check_read(NAME, &query, &options) {
             return stream::iter([Err(error)]).boxed();
         }
-        let state = (self.clone(), query, Some(options));
-        stream::try_unfold(state, |(adapter, query, mut rest)| async move {
-            while let Some(options) = rest {
-                let asked = query.clone();
-                let page = adapter.alone(move |log| log.page(&asked, options)).await?;
-                rest = page.rest;
-                if !page.events.is_empty() {
-                    return Ok(Some((page.events, (adapter, query, rest))));
-                }
-            }
-            Ok(None)
+        if options.follow {
+            return self.follow(query, options);
+        }
+        let state = (self.clone(), Some(Scan::new(query, options)));
+        stream::try_unfold(state, |(adapter, scan)| async move {
+            let Some(scan) = scan else { return Ok(None) };
+            let page = adapter.alone(move |log| log.page(scan)).await;
+            let (page, left) = page.map_err(|error| error.at(NAME, "read"))?;
+            Ok(Some((page, (adapter, left))))
         })
         .boxed()
+    }
+
+    async fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.bell.ring_all(annals::adapter::Wake::Changed);
+        // Behind all that wait for their turn: these appends were taken.
+        drop(self.log.lock().await.take());
     }
 }

@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use annals::adapter::Facts;
 use annals::{
-    Append, Direction, Error, Facts, Position, Query, ReadOptions, Result, SequenceNumber,
+    Append, Direction, Error, Page, Position, Query, ReadOptions, Result, SequenceNumber,
     StoredEvent,
 };
 use time::OffsetDateTime;
 
-use crate::NAME;
 use crate::index::{Index, Span};
 use crate::record::{HEADER, decode, encode, next_batch};
 
@@ -18,7 +18,7 @@ use crate::record::{HEADER, decode, encode, next_batch};
 const MAGIC: &[u8] = b"annals-file 1\n";
 
 /// How many events a page looks at.
-const PAGE: usize = 256;
+const LOOKS: usize = 256;
 
 /// A log in a file. Whoever uses it holds the lock of the file.
 #[derive(Debug)]
@@ -29,10 +29,19 @@ pub(crate) struct Log {
     index: Index,
 }
 
-/// Some events of a read, perhaps none, and what is left to read.
-pub(crate) struct Page {
-    pub(crate) events: Vec<StoredEvent>,
-    pub(crate) rest: Option<ReadOptions>,
+/// A read, and what is left of it.
+pub(crate) struct Scan {
+    query: Query,
+    options: ReadOptions,
+    left: ReadOptions,
+    /// The head as the first page saw it: the read ends there, however fast others append.
+    head: Option<SequenceNumber>,
+}
+
+impl Scan {
+    pub(crate) fn new(query: Query, options: ReadOptions) -> Self {
+        Self { query, options, left: options, head: None }
+    }
 }
 
 impl Log {
@@ -76,7 +85,7 @@ impl Log {
         while let Some(batch) = next_batch(&mut reader).map_err(failed)? {
             self.end += batch.header as u64;
             for line in batch.lines.split_inclusive(|byte| *byte == b'\n') {
-                let event = decode(line).map_err(|error| Error::Corrupt(error.into()))?;
+                let event = decode(line).map_err(Error::corrupt)?;
                 self.index.add(&event, Span { start: self.end, len: line.len() })?;
                 self.end += line.len() as u64;
             }
@@ -147,22 +156,21 @@ impl Log {
 
     /// What the condition of `write` is judged on.
     fn facts(&self, write: &Append) -> Result<Facts> {
-        let mut facts = Facts::default();
         let count = self.index.len_of(&write.stream);
-        facts.head = count.checked_sub(1).map(|last| Position::new(last as u64));
-        if write.condition.needs_last_event() {
+        let head = count.checked_sub(1).map(|last| Position::new(last as u64));
+        let queries = write.condition.queries().into_iter();
+        let matches = queries.map(|(query, after)| self.first_match(query, after));
+        let facts = Facts::new(head).with_matches(matches.collect::<Result<_>>()?);
+        if write.condition.needs_last_event() || write.condition.needs_last_id() {
             let last = self.index.last_of(&write.stream);
-            facts.last = last.map(|span| self.event(span)).transpose()?;
-        }
-        for (query, after) in write.condition.queries() {
-            facts.matches.push(self.first_match(query, after)?);
+            return Ok(facts.with_last(last.map(|span| self.event(span)).transpose()?));
         }
         Ok(facts)
     }
 
     fn first_match(&self, query: &Query, after: SequenceNumber) -> Result<Option<SequenceNumber>> {
         let options = ReadOptions::default().after(after);
-        for span in self.index.candidates(&query.scope(), options) {
+        for span in self.index.candidates(query, options) {
             let event = self.event(span)?;
             if query.matches(&event) {
                 return Ok(Some(event.sequence_number));
@@ -177,11 +185,11 @@ impl Log {
         if let Err(error) = self.write_at(self.end, &batch) {
             return Err(match self.truncate() {
                 Ok(()) => failed(error),
-                Err(_) => Error::OutcomeUnknown(error.into()),
+                Err(_) => Error::outcome_unknown(error),
             });
         }
         // The index learns from the file only, here as after a restart.
-        self.catch_up().map_err(|error| Error::OutcomeUnknown(error.into()))
+        self.catch_up().map_err(Error::outcome_unknown)
     }
 
     fn write_at(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
@@ -195,35 +203,44 @@ impl Log {
         self.file.sync_all()
     }
 
-    /// The next page of a read. The first one fixes the head, because `until` only ever narrows: the read ends
-    /// there, however fast others append.
-    pub(crate) fn page(&self, query: &Query, options: ReadOptions) -> Result<Page> {
-        let mut rest = options.until(self.index.head());
-        let mut events = Vec::new();
-        let mut looked_at = 0;
-        for span in self.index.candidates(&query.scope(), rest).take(PAGE) {
-            if rest.limit == Some(0) {
+    /// The next page of a read, and what is left after it.
+    pub(crate) fn page(&self, mut scan: Scan) -> Result<(Page, Option<Scan>)> {
+        let head = *scan.head.get_or_insert(self.index.head());
+        let mut left = scan.left.until(head);
+        let mut page = Page::new(Vec::new(), left.begin(head));
+        let mut spans = self.index.candidates(&scan.query, left);
+        for span in spans.by_ref().take(LOOKS) {
+            if left.limit == Some(0) {
                 break;
             }
             let event = self.event(span)?;
-            looked_at += 1;
-            rest = match rest.direction {
-                Direction::Forward => rest.after(event.sequence_number),
-                Direction::Backward => rest.until(before(event.sequence_number)),
+            page.through = event.sequence_number;
+            left = match left.direction {
+                Direction::Forward => left.after(event.sequence_number),
+                Direction::Backward => left.until(before(event.sequence_number)),
             };
-            if query.matches(&event) {
-                rest.limit = rest.limit.map(|limit| limit - 1);
-                events.push(event);
+            if left.allows_position(event.position) && scan.query.matches(&event) {
+                left.limit = left.limit.map(|limit| limit - 1);
+                page.events.push(event);
             }
         }
-        Ok(Page { events, rest: (looked_at == PAGE).then_some(rest) })
+        if left.limit == Some(0) {
+            return Ok((page, None));
+        }
+        if spans.next().is_none() {
+            page.through = scan.options.end(head);
+            return Ok((page.at_head(), None));
+        }
+        drop(spans);
+        scan.left = left;
+        Ok((page, Some(scan)))
     }
 
     fn event(&self, span: Span) -> Result<StoredEvent> {
         let mut line = vec![0; span.len];
         (&self.file).seek(SeekFrom::Start(span.start)).map_err(failed)?;
         (&self.file).read_exact(&mut line).map_err(failed)?;
-        decode(&line).map_err(|error| Error::Corrupt(error.into()))
+        decode(&line).map_err(Error::corrupt)
     }
 }
 
@@ -233,9 +250,9 @@ fn before(number: SequenceNumber) -> SequenceNumber {
 }
 
 fn failed(error: io::Error) -> Error {
-    Error::Backend { adapter: NAME, source: error.into() }
+    Error::backend(error)
 }
 
 fn corrupt<T>(what: &str) -> Result<T> {
-    Err(Error::Corrupt(what.into()))
+    Err(Error::corrupt(what))
 }

@@ -102,14 +102,11 @@ pub(crate) fn encode(events: &[StoredEvent]) -> serde_json::Result<Vec<u8>> {
 /// The event of a line.
 pub(crate) fn decode(line: &[u8]) -> serde_json::Result<StoredEvent> {
     let record: Record = serde_json::from_slice(line)?;
-    let event = NewEvent {
-        id: record.id,
-        name: record.name,
-        payload: Payload::from_store(record.encoding, Vec::from(record.payload)),
-        metadata: record.metadata.map(|metadata| Metadata::from_store(Vec::from(metadata))),
-        tags: record.tags,
-        occurred_at: record.occurred_at,
-    };
+    let payload = Payload::from_store(record.encoding, Vec::from(record.payload));
+    let metadata = record.metadata.map(|metadata| Metadata::from_store(Vec::from(metadata)));
+    let event = NewEvent::from_parts(record.id, record.name, payload, record.occurred_at)
+        .with_metadata(metadata)
+        .with_tags(record.tags);
     let (position, number) = (record.position, record.number);
     Ok(StoredEvent::new(event, record.stream, position, number, record.recorded_at))
 }

@@ -16,7 +16,8 @@ fn open(path: &Path) -> EventStore {
 async fn append(store: &EventStore, count: usize) -> Result<Vec<StoredEvent>> {
     let event = |_| NewEvent::json("happened", &serde_json::json!({ "café": "\n" }));
     let events = (0..count).map(event).collect::<Result<Vec<_>>>()?;
-    store.stream(StreamId::new("orders", "o-1")?).append(events, WriteCondition::Always).await
+    let stream = store.stream(StreamId::new("orders", "o-1")?);
+    Ok(stream.append(events, WriteCondition::Always).await?.into_vec())
 }
 
 async fn all(store: &EventStore) -> Result<Vec<StoredEvent>> {

@@ -38,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [Need::Has(Feature::MaxPayloadBytes)],
         max_payload,
-        "a payload as large as declared is stored, one byte more is invalid"
+        "a payload, and metadata, as large as declared is stored, one byte more is invalid"
     ),
     check!("idem.duplicate_id", [A7 A5], Required, [], duplicate_id, "a known event id is refused, wherever it comes again"),
     check!(
@@ -270,7 +270,22 @@ async fn max_payload(cx: Context) -> Outcome {
         }
         ledger.verify("after payloads at the limit").await?;
     }
-    Ok(())
+    // The limit holds for metadata, too: an object takes a few bytes around its text.
+    for (size, fits) in [(limit - 1, true), (limit, true), (limit + 1, false)] {
+        let Some(text) = size.checked_sub(8) else { continue };
+        let json = format!("{{\"x\":\"{}\"}}", "x".repeat(text));
+        let metadata = annals::Metadata::json_bytes(json).map_err(annals::Error::from)?;
+        let mut batch = light(1);
+        batch[0].payload = Payload::bytes(vec![1]);
+        batch[0].metadata = Some(metadata);
+        let write = always(&stream, batch);
+        if fits {
+            ledger.append(vec![write]).await?;
+        } else {
+            ledger.invalid(vec![write], "the metadata is too large").await?;
+        }
+    }
+    ledger.verify("after metadata at the limit").await
 }
 
 async fn duplicate_id(cx: Context) -> Outcome {

@@ -132,7 +132,7 @@ async fn refuses_feature(cx: &Context, feature: Feature) -> Outcome {
 
 async fn constant(cx: Context) -> Outcome {
     let mut ledger = Ledger::open(&cx).await?;
-    let (declared, name) = (ledger.store.capabilities, ledger.store.adapter.name());
+    let (declared, name) = (ledger.store.capabilities, ledger.store.adapter.name().to_owned());
     ensure!(!name.trim().is_empty(), "the adapter has no name");
     let same = |store: &Subject, when: &str| {
         for _ in 0..3 {

@@ -7,7 +7,7 @@ use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondi
 
 use futures_util::future::try_join_all;
 
-use crate::check::{Check, Failure, Need, Outcome, chain, check, ensure, ensure_eq};
+use crate::check::{Check, Failure, Need, Outcome, chain, check, ensure, ensure_eq, is_named};
 use crate::checks::ledger::most;
 use crate::context::{Context, Subject, events, within};
 use crate::harness::{Disturbance, Hook, Variant};
@@ -128,6 +128,9 @@ async fn append(
     let ids = batch.iter().map(|event| event.id).collect();
     let outcome =
         within(LIMIT, "an append", store.append(stream, batch, WriteCondition::Always)).await?;
+    if let Err(error) = &outcome {
+        is_named(error, "append")?;
+    }
     Ok((ids, outcome))
 }
 

@@ -4,14 +4,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use annals::{
-    Append, Error, EventId, EventName, NewEvent, Predicate, Query, QueryItem, SequenceNumber,
-    Source, StoredEvent, StreamId, Tags, WriteCondition,
+    Append, Error, EventId, EventName, Predicate, Query, QueryItem, SequenceNumber, Source,
+    StoredEvent, StreamId, Tags, WriteCondition,
 };
 
 use crate::check::{Failure, Outcome, chain, ensure};
 use crate::checks::clients::{Round, Start, race, rounds};
 use crate::checks::ledger::{Ledger, describe, light, most, needs_room};
-use crate::context::{Context, Subject, event};
+use crate::context::{Context, Subject, but, event};
 
 /// Makes the calls of each heat at once: one must be done, and each other refused as `loses` tells.
 async fn one_of(
@@ -94,7 +94,7 @@ impl Decision {
     fn query(&self, writer: usize) -> Query {
         let log = QueryItem::new(Source::Log);
         match self.boundary {
-            Boundary::Names => QueryItem { names: vec![self.name.clone()], ..log }.into(),
+            Boundary::Names => but(&log, |it| it.names = Some(vec![self.name.clone()])).into(),
             Boundary::Tags => log.with_tags(self.tags.clone()).into(),
             Boundary::Category => self.streams[writer].category.clone().into(),
             Boundary::Streams => Query::any_of(self.streams.iter().cloned().map(QueryItem::new)),
@@ -108,7 +108,7 @@ impl Decision {
     /// Each writes to a stream of its own, if nothing was decided after `after`.
     fn calls(&self, after: SequenceNumber) -> Vec<Vec<Append>> {
         let call = |(writer, stream): (usize, &StreamId)| {
-            let event = NewEvent { name: self.name.clone(), ..event("decided") };
+            let event = but(&event("decided"), |it| it.name = self.name.clone());
             let event = event.with_tags(self.tags.clone());
             let condition = WriteCondition::no_match(self.query(writer), after);
             vec![Append::new(stream.clone(), [event], condition)]

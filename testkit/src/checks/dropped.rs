@@ -327,7 +327,7 @@ async fn begin(
     let mut found: Vec<StoredEvent> = Vec::new();
     let done = poll_times(polls, linger, |cx| match pages.poll_next_unpin(cx) {
         Poll::Ready(Some(Ok(page))) => {
-            found.extend(page.into_iter().filter(|event| event.stream == *stream));
+            found.extend(page.events.into_iter().filter(|event| event.stream == *stream));
             cx.waker().wake_by_ref();
             Poll::Pending
         }
@@ -362,11 +362,13 @@ async fn drop_handle(cx: Context) -> Outcome {
         let mut found = Vec::new();
         let rest = async {
             for _ in 0..pages_before {
-                found.extend(pages.next().await.transpose()?.unwrap_or_default());
+                found.extend(
+                    pages.next().await.transpose()?.into_iter().flat_map(|page| page.events),
+                );
             }
             drop(handle);
             while let Some(page) = pages.next().await {
-                found.extend(page?);
+                found.extend(page?.events);
             }
             Ok::<_, Failure>(())
         };

@@ -183,10 +183,8 @@ async fn events(cx: Context) -> Outcome {
     let back: Vec<&str> = found.iter().map(|event| event.event.name.as_str()).collect();
     ensure_eq!(back, names.iter().map(String::as_str).collect::<Vec<_>>(), "event names read back");
     for expected in &found {
-        let item = QueryItem {
-            names: vec![expected.event.name.clone()],
-            ..QueryItem::new(stream.clone())
-        };
+        let item = QueryItem::new(stream.clone()).with_names([expected.event.name.clone()]);
+        let item = item.map_err(annals::Error::from)?;
         let by_name = store.read(Query::from(item), ReadOptions::default()).await?;
         ensure_eq!(by_name.len(), 1, "events named {:?}", expected.event.name);
     }

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use annals::{Order, Query, QueryItem, ReadOptions, SequenceNumber, Source, StoredEvent, StreamId};
+use futures_util::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
@@ -214,9 +215,11 @@ async fn follow(
             Style::Whole => store.read(query.clone(), next).await?,
             Style::Steps(events) => store.read(query.clone(), next.limit(events)).await?,
             Style::FirstPage => {
-                let mut pages = store.adapter.read(query.clone(), next);
-                let page = futures_util::StreamExt::next(&mut pages).await;
-                page.transpose()?.unwrap_or_default()
+                let pages = store.adapter.read(query.clone(), next);
+                let found = pages.map_ok(|page| page.events);
+                let mut found =
+                    found.try_skip_while(|events| std::future::ready(Ok(events.is_empty())));
+                found.try_next().await?.unwrap_or_default()
             }
             Style::Latest => match store.read(query.clone(), next.backward().limit(1)).await?.pop()
             {

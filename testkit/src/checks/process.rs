@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use annals::{Position, ReadOptions, SequenceNumber, Source, WriteCondition};
+use annals::{Position, Query, ReadOptions, SequenceNumber, Source, WriteCondition};
 
 use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
+use crate::checks::following::Follow;
 use crate::child::{Child, Work};
-use crate::context::{Context, event};
+use crate::context::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -24,6 +25,14 @@ pub(super) const CHECKS: &[Check] = &[
         [Need::Has(Feature::Shared)],
         never_skips,
         "what another process appends arrives in order, and nothing is skipped"
+    ),
+    check!(
+        "proc.follow",
+        [R6 R2],
+        Required,
+        [Need::Has(Feature::Shared)],
+        follow,
+        "a follow gets what another process appends"
     ),
 ];
 
@@ -64,24 +73,49 @@ async fn conditions(cx: Context) -> Outcome {
     Ok(())
 }
 
-async fn never_skips(cx: Context) -> Outcome {
-    let store = cx.open().await?;
-    let source = match store.capabilities.order {
+/// The widest source in order.
+fn widest(store: &Subject) -> Source {
+    match store.capabilities.order {
         annals::Order::Log => Source::Log,
         annals::Order::Category => store.category("children").into(),
         annals::Order::Stream => store.stream("children", "writer-0").into(),
-    };
-    let work = Work::Append { writers: 4, from: 0 };
-    let mut child = Child::spawn(&cx, work)?;
-    // From here on there is something to read, whatever the source.
+    }
+}
+
+/// A child process that appends, and has begun: there is something to read, whatever the source.
+async fn appending(cx: &Context) -> Outcome<Child> {
+    let mut child = Child::spawn(cx, Work::Append { writers: 4, from: 0 })?;
     loop {
         let line = child.line(LIMIT).await?;
         let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
         ensure!(!line.starts_with("failed"), "the child process {line}");
         if line.starts_with("ack writer-0 ") {
-            break;
+            return Ok(child);
         }
     }
+}
+
+async fn follow(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let query = Query::from(widest(&store));
+    let mut follow = Follow::new(&store, &query, ReadOptions::default());
+    follow.reach_head().await?;
+    follow.wait().await;
+    let child = appending(&cx).await?;
+    while follow.found.len() < 100 {
+        follow.page_with_events().await?;
+    }
+    child.kill().await;
+    let last = follow.found.last().map_or(store.start, |last| last.sequence_number);
+    let mut whole = store.read(query, follow.options().until(last)).await?;
+    whole.retain(|event| store.owns(event));
+    store.same(&follow.found, &whole, "a follow of what another process appends")
+}
+
+async fn never_skips(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let source = widest(&store);
+    let child = appending(&cx).await?;
     let mut seen = Vec::new();
     let mut after = store.start;
     for _ in cx.cases(60) {

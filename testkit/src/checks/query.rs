@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use crate::check::{Check, Feature, Need, Outcome, check};
 use crate::checks::ledger::{Ledger, most};
 use crate::checks::reading::{NAMES, TAGS, World, named};
-use crate::context::{Context, event, events};
+use crate::context::{Context, but, event, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -81,7 +81,7 @@ async fn names(cx: Context) -> Outcome {
                 world.compare(&query, if round == 0 { all } else { all.backward() }).await?;
             }
             let mut item = QueryItem::new(source);
-            item.names.clone_from(&many);
+            item.names = Some(many.clone());
             world.compare(&item.into(), all).await?;
         }
         let streams: Vec<_> = world.ledger.streams().cloned().collect();
@@ -200,8 +200,7 @@ async fn tags(cx: Context) -> Outcome {
                 let item = QueryItem::new(source.clone()).with_tags(store.tags(list));
                 world.compare(&item.clone().into(), all).await?;
                 world.compare(&item.clone().into(), all.backward().limit(2)).await?;
-                let item =
-                    QueryItem { names: named(&source, &["placed", "changed"]).names, ..item };
+                let item = but(&item, |it| it.names = named(&source, &["placed", "changed"]).names);
                 world.compare(&item.into(), all).await?;
             }
         }

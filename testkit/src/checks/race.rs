@@ -270,7 +270,7 @@ async fn counter(cx: Context) -> Outcome {
         let found = store.stream_events(&stream).await?;
         let total = round.clients() as u64 * turns;
         let counts: Vec<_> =
-            found.iter().map(|event| event.event.payload.to::<u64>().ok()).collect();
+            found.iter().map(|event| event.event.payload.to_json::<u64>().ok()).collect();
         let expected: Vec<_> = (1..=total).map(Some).collect();
         ensure_eq!(counts, expected, "what {total} updates with {refusals} refusals counted");
     }
@@ -289,7 +289,7 @@ async fn count_up(
         loop {
             let last = store.latest(stream.clone()).await?;
             let count = match &last {
-                Some(last) => last.event.payload.to::<u64>(),
+                Some(last) => last.event.payload.to_json::<u64>(),
                 None => Ok(0),
             };
             let count = count

@@ -97,12 +97,7 @@ impl World {
 
     /// Whether the adapter must answer it.
     pub(super) fn may_read(&self, query: &Query) -> bool {
-        let width = match query.scope() {
-            Source::Stream(_) => Order::Stream,
-            Source::Category(_) => Order::Category,
-            Source::Log => Order::Log,
-        };
-        width <= self.can().order && (self.can().tags || !query.uses_tags())
+        self.can().keeps_order(query) && (self.can().tags || !query.uses_tags())
     }
 
     /// Every stream, and every category and the log where they can be read.
@@ -122,7 +117,7 @@ impl World {
     /// The log is read from the start of the check only: what a shared one held before is not known.
     pub(super) fn widest(&self, query: &Query) -> ReadOptions {
         match query.scope() {
-            Source::Log => ReadOptions::default().after(self.ledger.store.start),
+            Some(Source::Log) => ReadOptions::default().after(self.ledger.store.start),
             _ => ReadOptions::default(),
         }
     }
@@ -161,7 +156,7 @@ impl World {
         options: ReadOptions,
     ) -> Outcome {
         let found = store.read(query.clone(), options).await?;
-        let is_log = query.scope() == Source::Log;
+        let is_log = query.scope() == Some(Source::Log);
         let known = if is_log { &self.log } else { &self.own };
         let known = known.iter().filter(|event| query.matches(event));
         let mut known: Vec<_> = known.cloned().collect();
@@ -205,7 +200,7 @@ impl World {
         if random.random_bool(0.5) {
             let count = random.random_range(1..4);
             let picked = (0..count).filter_map(|_| NAMES.choose(random).copied());
-            item.names = picked.map(EventName::from_static).collect();
+            item.names = Some(picked.map(EventName::from_static).collect());
         }
         if self.can().tags && random.random_bool(0.4) {
             let count = random.random_range(1..3);
@@ -220,7 +215,9 @@ impl World {
 pub(super) fn select(mut matched: Vec<StoredEvent>, options: ReadOptions) -> Vec<StoredEvent> {
     matched.retain(|event| {
         let number = event.sequence_number;
-        options.after < number && options.until.is_none_or(|until| number <= until)
+        options.after < number
+            && options.until.is_none_or(|until| number <= until)
+            && options.allows_position(event.position)
     });
     if options.direction == Direction::Backward {
         matched.reverse();
@@ -254,6 +251,6 @@ pub(super) fn some(
 /// Events of `source` with one of these names.
 pub(super) fn named(source: &Source, names: &[&'static str]) -> QueryItem {
     let mut item = QueryItem::new(source.clone());
-    item.names = names.iter().map(|name| EventName::from_static(name)).collect();
+    item.names = Some(names.iter().map(|name| EventName::from_static(name)).collect());
     item
 }

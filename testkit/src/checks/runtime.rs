@@ -342,9 +342,10 @@ async fn send(cx: Context) -> Outcome {
         let first = poll_times(polls, polls % 2 == 0, |cx| pages.poll_next_unpin(cx)).await;
         let done = first.is_some();
         let rest = tokio::spawn(async move {
-            let mut found = first.flatten().transpose()?.unwrap_or_default();
+            let first = first.flatten().transpose()?;
+            let mut found = first.map(|page| page.events).unwrap_or_default();
             while let Some(page) = pages.next().await {
-                found.extend(page?);
+                found.extend(page?.events);
             }
             Ok::<_, annals::Error>(found)
         });

@@ -15,6 +15,7 @@ use crate::checks::ledger::{Ledger, light, most};
 use crate::checks::reading::{named, select};
 use crate::context::{Context, Subject, event, events, within};
 use crate::harness::{Hook, Variant};
+use crate::pages::Pages;
 
 /// Longer than the usual limits of a page, which reach to 1 024.
 pub(super) const LONG: usize = 1_100;
@@ -71,6 +72,7 @@ pub(super) struct Scan {
     pub(super) pages: Fuse<EventPages>,
     /// What it had to give when it was polled first.
     due: Option<Vec<StoredEvent>>,
+    shape: Pages,
     found: Vec<StoredEvent>,
 }
 
@@ -78,9 +80,10 @@ impl Scan {
     pub(super) fn new(store: &Subject, query: impl Into<Query>, options: ReadOptions) -> Self {
         let query = query.into();
         let options =
-            if query.scope() == Source::Log { options.after(store.start) } else { options };
+            if query.scope() == Some(Source::Log) { options.after(store.start) } else { options };
         let pages = store.adapter.read(query.clone(), options).fuse();
-        Self { query, options, pages, due: None, found: Vec::new() }
+        let shape = Pages::new(&store.capabilities, &query, options);
+        Self { query, options, pages, due: None, shape, found: Vec::new() }
     }
 
     /// Scans of every source from both ends, of some of their events, and of two streams of which one is short.
@@ -111,10 +114,13 @@ impl Scan {
             self.due = Some(self.given(ledger));
         }
         let what = format!("a page of {} ({:?})", self.query, self.options);
-        let Some(page) = within(LIMIT, &what, self.pages.next()).await? else { return Ok(false) };
+        let Some(page) = within(LIMIT, &what, self.pages.next()).await? else {
+            self.shape.end()?;
+            return Ok(false);
+        };
         let page = page.map_err(|error| Failure::from(error).in_context(what))?;
-        ensure!(!page.is_empty(), "{} ({:?}) gave an empty page", self.query, self.options);
-        self.found.extend(page);
+        self.shape.take(&page)?;
+        self.found.extend(page.events);
         Ok(true)
     }
 

@@ -5,7 +5,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::check::{Check, Outcome, check, ensure, ensure_eq};
-use crate::context::{Context, event};
+use crate::context::{Context, but, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -45,7 +45,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Sets the field itself: what the builder does to a time must not be relied on.
 fn at(time: OffsetDateTime) -> NewEvent {
-    NewEvent { occurred_at: time, ..event("occurred") }
+    but(&event("occurred"), |it| it.occurred_at = time)
 }
 
 /// The instant that a store must give back for `time`.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
 use crate::checks::ledger::{Ledger, always, light, most, patient};
 use crate::checks::reading::{NAMES, TAGS, World, named, some};
-use crate::context::{Context, Subject, within};
+use crate::context::{Context, Subject, but, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -156,7 +156,7 @@ async fn two_handles(cx: Context) -> Outcome {
         world.ledger = world.ledger.through(other.clone());
         world.ledger.duplicate(vec![repeated.clone()], &ids, "appended by another handle").await?;
         let events = light(1);
-        let stale = Append { events: events.clone(), ..repeated };
+        let stale = but(&repeated, |it| it.events.clone_from(&events));
         world.ledger.unmet(vec![stale], "another handle appended meanwhile").await?;
         if by.capabilities.query_conditions {
             let none = WriteCondition::no_match(stream.clone(), before);

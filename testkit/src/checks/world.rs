@@ -8,7 +8,7 @@ use annals::{
 use crate::check::{Failure, Outcome};
 use crate::checks::judged::{Form, Judged};
 use crate::checks::ledger::{Ledger, light, most};
-use crate::context::{Context, event};
+use crate::context::{Context, but, event};
 
 /// A ledger with what events and queries of the namespace are made from: a query of the log asks for names or tags
 /// that nobody else uses.
@@ -44,7 +44,7 @@ impl World {
 
     fn event(&self, name: &str, tags: &[&str]) -> Outcome<NewEvent> {
         let name = self.name(name)?;
-        Ok(NewEvent { name, ..event("happened") }.with_tags(self.tags(tags)))
+        Ok(but(&event("happened"), |it| it.name = name).with_tags(self.tags(tags)))
     }
 
     /// Stores an event of this name.
@@ -78,8 +78,10 @@ impl World {
         names: &[&str],
         tags: &[&str],
     ) -> Outcome<QueryItem> {
-        let names = names.iter().map(|name| self.name(name)).collect::<Outcome<_>>()?;
-        Ok(QueryItem { source: source.into(), names, tags: self.tags(tags) })
+        let names = names.iter().map(|name| self.name(name)).collect::<Outcome<Vec<_>>>()?;
+        let mut item = QueryItem::new(source).with_tags(self.tags(tags));
+        item.names = Some(names).filter(|names| !names.is_empty());
+        Ok(item)
     }
 
     /// The condition that no event matches `query` after `after`, and whether it holds.

@@ -3,18 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
+use annals::adapter::{Bell, Facts, Wake, follow};
 use annals::{
-    Append, Capabilities, Clock, Direction, Error, EventId, EventPages, Facts, Order, Position,
-    Query, ReadOptions, Result, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId,
-    SystemClock, Unmet, WriteCondition,
+    Append, Capabilities, Clock, Direction, Error, EventId, EventPages, EventRecord, KnownIds,
+    Order, Page, Position, Query, ReadOptions, Result, SequenceNumber, Source, StorageAdapter,
+    StoredEvent, StreamId, SystemClock, Unmet, WriteCondition,
 };
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::concurrency::StreamLocks;
+pub(super) use crate::context::but;
 use crate::context::count;
 use crate::harness::Gate;
 
@@ -26,6 +30,8 @@ pub(super) struct Shared {
     pub(super) log: Mutex<Log>,
     /// Held by the append that is under way.
     pub(super) writer: tokio::sync::Mutex<()>,
+    /// Rung after each append.
+    pub(super) bell: Bell,
     /// Where an append stops before it commits, when a test armed it.
     pub(super) gate: Mutex<Option<Arc<dyn Gate + 'static>>>,
     /// For specimens that count something of their own.
@@ -88,7 +94,9 @@ impl Log {
         &self,
         query: &Query,
     ) -> Box<dyn DoubleEndedIterator<Item = &StoredEvent> + '_> {
-        let Source::Stream(stream) = query.scope() else { return Box::new(self.events.iter()) };
+        let Some(Source::Stream(stream)) = query.scope() else {
+            return Box::new(self.events.iter());
+        };
         let places = self.streams.get(&stream).map(Vec::as_slice).unwrap_or_default();
         Box::new(places.iter().map(|place| &self.events[*place]))
     }
@@ -115,6 +123,7 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
             .with_custom_conditions(true)
             .with_tags(true)
             .with_exact_payload_bytes(true)
+            .with_known_ids(KnownIds::Forever)
             .with_order(Order::Log)
     }
 
@@ -186,11 +195,10 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
 
     fn facts(&self, log: &Log, write: &Append) -> Facts {
         let answer = |(query, after): (&Query, _)| self.first_match(log, write, query, after);
-        Facts {
-            head: log.last_of(&write.stream).map(|last| last.position),
-            last: log.last_of(&write.stream).cloned(),
-            matches: write.condition.queries().into_iter().map(answer).collect(),
-        }
+        let last = log.last_of(&write.stream);
+        Facts::new(last.map(|last| last.position))
+            .with_last(last.cloned())
+            .with_matches(write.condition.queries().into_iter().map(answer).collect())
     }
 
     fn first_match(
@@ -249,9 +257,16 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
             return live(shared, bend, size, query, options);
         }
         let pages = async move {
-            let selected = bend.select(&shared.log(), &query, &options);
-            stream::iter(match selected {
-                Ok(events) => bend.pages(events, size.get()).into_iter().map(Ok).collect(),
+            let pages = {
+                let log = shared.log();
+                let head = bend.head(&log, &query, &options);
+                let selected = bend.select(&log, &query, &options);
+                selected.map(|events| {
+                    bend.paged(bend.pages(events, size.get()), &query, &options, head)
+                })
+            };
+            stream::iter(match pages {
+                Ok(pages) => pages.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             })
         };
@@ -267,12 +282,111 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
     fn pages(&self, events: Vec<StoredEvent>, size: usize) -> Vec<Vec<StoredEvent>> {
         events.chunks(size).map(<[_]>::to_vec).collect()
     }
+
+    /// The head of a read: the last number of the log, or of the query's scope if the order is weaker.
+    fn head(&self, log: &Log, query: &Query, options: &ReadOptions) -> SequenceNumber {
+        if self.capabilities().order == Order::Log {
+            let last = log.events.last();
+            return last.map_or(SequenceNumber::START, |last| last.sequence_number);
+        }
+        let scope = query.scope();
+        let inside = |event: &&StoredEvent| {
+            scope.as_ref().is_some_and(|scope| scope.contains(&event.stream))
+        };
+        let last = log.candidates(query).rev().find(inside);
+        last.map_or(options.after, |last| last.sequence_number)
+    }
+
+    /// The pages of a whole read: how far each has come, and whether the last is at the head.
+    fn paged(
+        &self,
+        cut: Vec<Vec<StoredEvent>>,
+        query: &Query,
+        options: &ReadOptions,
+        head: SequenceNumber,
+    ) -> Vec<Page> {
+        let mut left = limit(options);
+        let mut through = options.begin(head);
+        let mut pages = Vec::new();
+        for events in cut {
+            left = left.saturating_sub(events.len());
+            through = events.last().map_or(through, |last| last.sequence_number);
+            pages.push(Page::new(events, through));
+        }
+        if left > 0 {
+            let last = pages.pop().unwrap_or_else(|| Page::new(Vec::new(), through));
+            pages.push(self.at_head(last.events, query, options, through, head));
+        } else if pages.is_empty() {
+            pages.push(Page::new(Vec::new(), through));
+        }
+        pages
+    }
+
+    /// The page that completes a read, after `through`.
+    fn at_head(
+        &self,
+        events: Vec<StoredEvent>,
+        query: &Query,
+        options: &ReadOptions,
+        through: SequenceNumber,
+        head: SequenceNumber,
+    ) -> Page {
+        let keeps_order = self.capabilities().keeps_order(query);
+        Page::new(events, if keeps_order { options.end(head) } else { through }).at_head()
+    }
+
+    /// What closing a handle does.
+    async fn close(&self, shared: &Arc<Shared>, closed: &AtomicBool) {
+        closed.store(true, Ordering::SeqCst);
+        shared.bell.ring_all(annals::adapter::Wake::Changed);
+    }
+
+    /// Whether a read that is open when its handle is closed ends there.
+    fn ends_open_reads(&self) -> bool {
+        true
+    }
+
+    /// The whole of a follow.
+    fn follow(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        size: NonZeroUsize,
+        query: Query,
+        options: ReadOptions,
+    ) -> EventPages {
+        if let Err(error) = self.check_read(&query, &options) {
+            return stream::iter([Err(error)]).boxed();
+        }
+        let (bend, of) = (Arc::clone(self), Arc::clone(shared));
+        let read = move |query, options| Self::read(&bend, &of, size, query, options);
+        follow(query, options, read, waits(shared, 1))
+    }
+}
+
+/// Waits for so many rings from its call on.
+pub(super) fn waits(
+    shared: &Arc<Shared>,
+    rings: usize,
+) -> impl FnMut() -> BoxFuture<'static, Result<Wake>> + use<> {
+    let bell = shared.bell.clone();
+    move || {
+        let (bell, first) = (bell.clone(), bell.register(&Query::All));
+        let rung = async move {
+            first.await;
+            for _ in 1..rings {
+                bell.register(&Query::All).await;
+            }
+            Ok(Wake::Changed)
+        };
+        rung.boxed()
+    }
 }
 
 /// Whether the event lies within the bounds of the read.
 pub(super) fn within(event: &StoredEvent, options: &ReadOptions) -> bool {
     event.sequence_number > options.after
         && options.until.is_none_or(|until| event.sequence_number <= until)
+        && options.allows_position(event.position)
 }
 
 /// How many events the read gives at most.
@@ -280,11 +394,11 @@ pub(super) fn limit(options: &ReadOptions) -> usize {
     usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
 }
 
-/// The same options after a change.
-pub(super) fn but(options: &ReadOptions, change: impl FnOnce(&mut ReadOptions)) -> ReadOptions {
-    let mut options = *options;
-    change(&mut options);
-    options
+/// Changes what the event says.
+pub(super) fn amend(event: &mut StoredEvent, change: impl FnOnce(&mut EventRecord)) {
+    let mut record = event.clone().into_record();
+    change(&mut record);
+    *event = record.into();
 }
 
 /// A handle to a bent store.
@@ -293,11 +407,21 @@ pub(super) struct Bent<B> {
     pub(super) shared: Arc<Shared>,
     pub(super) bend: Arc<B>,
     pub(super) page_size: NonZeroUsize,
+    pub(super) closed: Arc<AtomicBool>,
+}
+
+/// Rings once an append is over, however it ends: a page more is no harm.
+struct Rings<'a>(&'a Bell);
+
+impl Drop for Rings<'_> {
+    fn drop(&mut self) {
+        self.0.ring_all(annals::adapter::Wake::Changed);
+    }
 }
 
 #[async_trait]
 impl<B: Bend> StorageAdapter for Bent<B> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -306,12 +430,48 @@ impl<B: Bend> StorageAdapter for Bent<B> {
     }
 
     async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-        self.bend.append(&self.shared, writes).await
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::closed(NAME));
+        }
+        let _rings = Rings(&self.shared.bell);
+        self.bend.append(&self.shared, writes).await.map_err(|error| error.at(NAME, "append"))
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        B::read(&self.bend, &self.shared, self.page_size, query, options)
+        let (bend, shared, size) = (&self.bend, &self.shared, self.page_size);
+        let pages = if options.follow {
+            B::follow(bend, shared, size, query, options)
+        } else {
+            B::read(bend, shared, size, query, options)
+        };
+        if self.bend.ends_open_reads() {
+            return until_closed(pages, Arc::clone(&self.closed));
+        }
+        let closed = Arc::new(AtomicBool::new(self.closed.load(Ordering::SeqCst)));
+        until_closed(pages, closed)
     }
+
+    async fn close(&self) {
+        self.bend.close(&self.shared, &self.closed).await;
+    }
+}
+
+/// The same pages, which end with an error once the handle is closed.
+fn until_closed(pages: EventPages, closed: Arc<AtomicBool>) -> EventPages {
+    let next = |(pages, closed): (Option<EventPages>, Arc<AtomicBool>)| async move {
+        let mut pages = pages?;
+        let page = std::future::poll_fn(|context| {
+            if closed.load(Ordering::SeqCst) {
+                return Poll::Ready(Some(Err(Error::closed(NAME))));
+            }
+            let page = pages.poll_next_unpin(context);
+            page.map_err(|error| error.at(NAME, "read"))
+        });
+        let page = page.await?;
+        let rest = page.is_ok().then_some(pages);
+        Some((page, (rest, closed)))
+    };
+    stream::unfold((Some(pages), closed), next).boxed()
 }
 
 /// A read that takes each page from the log as it is then.
@@ -322,19 +482,31 @@ pub(super) fn live<B: Bend>(
     query: Query,
     options: ReadOptions,
 ) -> EventPages {
-    let page = move |mut left: ReadOptions| {
+    let page = move |(left, through): (Option<ReadOptions>, Option<SequenceNumber>)| {
+        let mut left = left?;
         let most = (size.get() as u64).min(left.limit.unwrap_or(u64::MAX));
-        let selected = bend.select(&shared.log(), &query, &but(&left, |it| it.limit = Some(most)));
-        let page = selected.unwrap_or_default();
-        let last = page.last()?.sequence_number;
-        match left.direction {
-            Direction::Forward => left.after = last,
-            Direction::Backward => left.until = Some(SequenceNumber::new(last.value() - 1)),
+        let log = shared.log();
+        let head = bend.head(&log, &query, &options);
+        let selected = bend.select(&log, &query, &but(&left, |it| it.limit = Some(most)));
+        let events = selected.unwrap_or_default();
+        let last = events.last().map(|event| event.sequence_number);
+        let through = last.or(through).unwrap_or_else(|| options.begin(head));
+        let count = events.len() as u64;
+        left.limit = left.limit.map(|limit| limit.saturating_sub(count));
+        if left.limit == Some(0) {
+            return Some((Ok(Page::new(events, through)), (None, None)));
         }
-        left.limit = left.limit.map(|limit| limit - page.len() as u64);
-        Some((Ok(page), left))
+        if count < most {
+            let page = bend.at_head(events, &query, &options, through, head);
+            return Some((Ok(page), (None, None)));
+        }
+        match left.direction {
+            Direction::Forward => left.after = through,
+            Direction::Backward => left.until = through.prev(),
+        }
+        Some((Ok(Page::new(events, through)), (Some(left), Some(through))))
     };
-    stream::unfold(options, move |left| std::future::ready(page(left))).boxed()
+    stream::unfold((Some(options), None), move |left| std::future::ready(page(left))).boxed()
 }
 
 /// The outcome, with a refusal told otherwise.
@@ -370,7 +542,7 @@ pub(super) fn select_without(
 
 /// The same writes without the conditions that were judged before.
 pub(super) fn unconditional(writes: &[Append], judged: impl Fn(&Append) -> bool) -> Vec<Append> {
-    let without = |write: &Append| Append { condition: WriteCondition::Always, ..write.clone() };
+    let without = |write: &Append| but(write, |it| it.condition = WriteCondition::Always);
     writes.iter().map(|write| if judged(write) { without(write) } else { write.clone() }).collect()
 }
 
@@ -383,7 +555,7 @@ pub(super) fn commit_at(
     let mut log = shared.log();
     let mut prepared = super::numbers::Plain.prepare(&mut log, writes)?;
     for (event, number) in prepared.iter_mut().zip(numbers) {
-        event.sequence_number = SequenceNumber::new(number);
+        amend(event, |it| it.sequence_number = SequenceNumber::new(number));
     }
     log.push_all(&prepared);
     log.events.sort_by_key(|event| event.sequence_number);

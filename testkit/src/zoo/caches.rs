@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use annals::{
-    Append, Direction, Error, EventId, EventName, EventPages, Query, ReadOptions, Result,
+    Append, Direction, Error, EventId, EventName, EventPages, Page, Query, ReadOptions, Result,
     SequenceNumber, StoredEvent,
 };
 use futures_util::{StreamExt, stream};
 
-use super::bent::{Bend, Log, NAME, Shared, but, dawdle, select_without};
+use super::bent::{Bend, Log, Shared, but, dawdle, select_without};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -71,9 +71,11 @@ bent_specimens! {
             }
             let items = query.items().iter();
             let items = items.map(|item| Cursor { query: item.clone().into(), after: options.after, ended: false, read: VecDeque::new() });
-            let state = (items.collect::<Vec<_>>(), options.limit.unwrap_or(u64::MAX));
+            let head = self.head(&shared.log(), &query, &options);
+            let state = Some((items.collect::<Vec<_>>(), options.limit.unwrap_or(u64::MAX), options.after));
             let shared = Arc::clone(shared);
-            let page = move |(mut items, mut left): (Vec<Cursor>, u64)| {
+            let page = move |state: Option<(Vec<Cursor>, u64, SequenceNumber)>| {
+                let Some((mut items, mut left, mut through)) = state else { return std::future::ready(None) };
                 let mut page: Vec<StoredEvent> = Vec::new();
                 while page.len() < size.get() && left > 0 {
                     items.iter_mut().for_each(|item| item.fill(&shared.log(), size.get(), options));
@@ -85,7 +87,11 @@ bent_specimens! {
                     page.push(next);
                     left -= 1;
                 }
-                std::future::ready((!page.is_empty()).then_some((Ok(page), (items, left))))
+                through = page.last().map_or(through, |last| last.sequence_number);
+                let is_whole = page.len() < size.get() && left > 0;
+                let page = Page::new(page, if is_whole { options.end(head).max(through) } else { through });
+                let state = (!is_whole && left > 0).then_some((items, left, through));
+                std::future::ready(Some((Ok(if is_whole { page.at_head() } else { page }), state)))
             };
             stream::unfold(state, page).boxed()
         }
@@ -135,7 +141,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let _alone = shared.writer.lock().await;
             if calls.load(Ordering::SeqCst) != before {
-                return Err(Error::Backend { adapter: NAME, source: "the writer is gone".into() });
+                return Err(Error::backend("the writer is gone"));
             }
             let prepared = self.prepare(&mut shared.log(), &writes)?;
             self.commit(shared, &writes, &prepared).await?;

@@ -8,7 +8,7 @@ use annals::{
     Tags, WriteCondition,
 };
 
-use super::bent::{Bend, Log, NAME, Shared};
+use super::bent::{Bend, Log, NAME, Shared, amend, but};
 use super::numbers::Plain;
 
 fn without(feature: impl Fn(Capabilities) -> Capabilities) -> Capabilities {
@@ -76,7 +76,7 @@ bent_specimens! {
         }
 
         fn insert(&self, log: &mut Log, mut event: StoredEvent) {
-            event.event.tags = Tags::NONE;
+            amend(&mut event, |it| it.event.tags = Tags::NONE);
             log.push(event);
         }
     }
@@ -160,7 +160,7 @@ bent_specimens! {
                 condition if condition.queries().is_empty() => condition.clone(),
                 _ => WriteCondition::Any(Vec::new()),
             };
-            Plain.judge(log, &Append { condition, ..write.clone() })
+            Plain.judge(log, &but(write, |it| it.condition = condition))
         }
     }
 
@@ -238,7 +238,7 @@ bent_specimens! {
             Plain.duplicates(log, writes).map_err(|_| {
                 let events = writes.iter().flat_map(|write| &write.events);
                 let row: Vec<_> = events.map(|event| event.payload.as_bytes().to_vec()).collect();
-                Error::Backend { adapter: NAME, source: format!("duplicate key in row {row:?}").into() }
+                Error::backend(format!("duplicate key in row {row:?}"))
             })
         }
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use annals::{Append, Facts, Position, Query, ReadOptions, Result, StoredEvent};
+use annals::adapter::Facts;
+use annals::{Append, Position, Query, ReadOptions, Result, StoredEvent};
 
-use super::bent::{Log, Shared, commit_at, dawdle, select_without};
+use super::bent::{Log, Shared, but, commit_at, dawdle, select_without};
 use super::numbers::Plain;
 use crate::context::count;
 
@@ -74,7 +75,7 @@ bent_specimens! {
             let heads = self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let facts = Plain.facts(log, write);
             let head = heads.get(&write.stream).map(|head| Position::new(*head)).or(facts.head);
-            Facts { head, ..facts }
+            but(&facts, |it| it.head = head)
         }
 
         fn insert(&self, log: &mut Log, event: StoredEvent) {

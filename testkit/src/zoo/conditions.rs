@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use annals::{Append, Error, Facts, Position, Result, StoredEvent, StreamId, WriteCondition};
+use annals::adapter::Facts;
+use annals::{Append, Error, Position, Result, StoredEvent, StreamId, WriteCondition};
 
-use super::bent::{Bend, Log, NAME, Shared, retold};
+use super::bent::{Bend, Log, Shared, but, retold};
 use super::numbers::Plain;
 
 /// Judges `condition` in the place of the write's own.
 fn judge_as(log: &Log, write: &Append, condition: WriteCondition) -> Result<()> {
-    Plain.judge(log, &Append { condition, ..write.clone() })
+    Plain.judge(log, &but(write, |it| it.condition = condition))
 }
 
 /// Whether one leaf of the condition holds, by the right definition.
@@ -62,7 +63,7 @@ bent_specimens! {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let facts = Plain.facts(log, write);
             let empty = write.condition == WriteCondition::PositionIs(Position::FIRST);
-            Facts { head: facts.head.or(empty.then_some(Position::FIRST)), ..facts }
+            but(&facts, |it| it.head = facts.head.or(empty.then_some(Position::FIRST)))
         }
     }
 
@@ -70,7 +71,7 @@ bent_specimens! {
     PositionIsCount caught by ["cond.position_is"] {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let count = log.len_of(&write.stream) as u64;
-            Facts { head: (count > 0).then(|| Position::new(count)), ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.head = (count > 0).then(|| Position::new(count)))
         }
     }
 
@@ -92,7 +93,7 @@ bent_specimens! {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let same = |event: &&StoredEvent| event.stream.category == write.stream.category;
             let head = log.events.iter().filter(same).map(|event| event.position).next_back();
-            Facts { head, ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.head = head)
         }
     }
 
@@ -100,7 +101,7 @@ bent_specimens! {
     EmptyLooksAtLog caught by ["cond.scope"] {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let head = log.events.last().map(|event| event.position);
-            Facts { head, ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.head = head)
         }
     }
 
@@ -109,7 +110,7 @@ bent_specimens! {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let same = |event: &&StoredEvent| event.stream.name == write.stream.name;
             let head = log.events.iter().filter(same).map(|event| event.position).next_back();
-            Facts { head, ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.head = head)
         }
     }
 
@@ -208,7 +209,7 @@ bent_specimens! {
     /// A refusal is told as an error of the driver.
     RefusalIsBackendError caught by ["cond.position_is"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            Plain.judge(log, write).map_err(|error| Error::Backend { adapter: NAME, source: error.into() })
+            Plain.judge(log, write).map_err(Error::backend)
         }
     }
 
@@ -329,7 +330,7 @@ bent_specimens! {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let facts = Plain.facts(log, write);
             let last = log.events.last().map(|event| event.position);
-            Facts { head: if write.events.is_empty() { last } else { facts.head }, ..facts }
+            but(&facts, |it| it.head = if write.events.is_empty() { last } else { it.head })
         }
     }
 
@@ -366,7 +367,7 @@ bent_specimens! {
         fn check_append(&self, writes: &[Append]) -> Result<()> {
             let deeper = |inner: &Append| {
                 let wrap = |inner, _| WriteCondition::All(vec![inner]);
-                Append { condition: (0..32).fold(inner.condition.clone(), wrap), ..inner.clone() }
+                but(inner, |it| it.condition = (0..32).fold(inner.condition.clone(), wrap))
             };
             Plain.check_append(&writes.iter().map(deeper).collect::<Vec<_>>())
         }
@@ -377,7 +378,7 @@ bent_specimens! {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let prepared = Plain.prepare(log, writes).inspect_err(|_| {
-                kept.extend(writes.iter().cloned().map(|write| Append { condition: WriteCondition::Always, ..write }));
+                kept.extend(writes.iter().map(|write| but(write, |it| it.condition = WriteCondition::Always)));
             })?;
             for write in kept.drain(..).filter(|write| !writes.iter().any(|other| other.stream == write.stream)) {
                 let late = Plain.prepare(log, &[write]).unwrap_or_default();

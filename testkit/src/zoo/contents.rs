@@ -1,18 +1,19 @@
 //! Events that do not come back as they were given.
 
+use annals::adapter::Facts;
 use annals::{
-    Append, CategoryName, Clock, Encoding, EventId, EventName, Facts, Metadata, NewEvent, Payload,
-    Query, ReadOptions, Result, Source, StoredEvent, StreamId, StreamName, SystemClock, Tags,
+    Append, CategoryName, Clock, Encoding, EventId, EventName, Metadata, NewEvent, Payload, Query,
+    ReadOptions, Result, Source, StoredEvent, StreamId, StreamName, SystemClock, Tags,
 };
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-use super::bent::{Bend, Log};
+use super::bent::{Bend, Log, amend, but};
 use super::numbers::Plain;
 
 /// Stores the event after a change to what it says.
 fn changed(log: &mut Log, mut stored: StoredEvent, change: impl Fn(&mut NewEvent)) {
-    change(&mut stored.event);
+    amend(&mut stored, |it| change(&mut it.event));
     log.push(stored);
 }
 
@@ -47,7 +48,7 @@ fn same(a: &StreamId, b: &StreamId, name: impl Fn(&str) -> String + Copy) -> boo
 /// The head of a stream, if streams whose names are the same after a change were one.
 fn facts_of(log: &Log, write: &Append, is_same: impl Fn(&StreamId) -> bool) -> Facts {
     let head = log.events.iter().rfind(|event| is_same(&event.stream)).map(|event| event.position);
-    Facts { head, ..Plain.facts(log, write) }
+    but(&Plain.facts(log, write), |it| it.head = head)
 }
 
 /// What a read of a stream gives, if it held these too.
@@ -57,7 +58,9 @@ fn select_of(
     options: &ReadOptions,
     is_same: impl Fn(&StreamId, &StreamId) -> bool,
 ) -> Result<Vec<StoredEvent>> {
-    let Source::Stream(stream) = query.scope() else { return Plain.select(log, query, options) };
+    let Some(Source::Stream(stream)) = query.scope() else {
+        return Plain.select(log, query, options);
+    };
     let mut found = Plain.select(log, &Query::all(), options)?;
     found.retain(|event| is_same(&event.stream, &stream));
     Ok(found)
@@ -144,7 +147,7 @@ bent_specimens! {
     /// Names are escaped when they are stored, and not when they are looked for.
     NamesEscapedTwice caught by ["name.hostile"] {
         fn insert(&self, log: &mut Log, mut event: StoredEvent) {
-            event.stream = alias(&event.stream, |name| name.replace('\'', "''"));
+            amend(&mut event, |it| it.stream = alias(&it.stream, |name| name.replace('\'', "''")));
             log.push(event);
         }
     }
@@ -153,7 +156,7 @@ bent_specimens! {
     NamesOfThreeBytes caught by ["name.fuzz"] {
         fn insert(&self, log: &mut Log, mut event: StoredEvent) {
             let short = |letter: char| if letter.len_utf8() > 3 { '?' } else { letter };
-            event.stream = alias(&event.stream, |name| name.chars().map(short).collect());
+            amend(&mut event, |it| it.stream = alias(&it.stream, |name| name.chars().map(short).collect()));
             log.push(event);
         }
     }
@@ -212,7 +215,7 @@ bent_specimens! {
             let mut prepared = Plain.prepare(log, writes)?;
             let first = prepared.first().map(|event| event.event.payload.clone());
             for (event, first) in prepared.iter_mut().zip(first.iter().cycle()) {
-                event.event.payload = first.clone();
+                amend(event, |it| it.event.payload = first.clone());
             }
             Ok(prepared)
         }
@@ -316,7 +319,7 @@ bent_specimens! {
             let mut prepared = Plain.prepare(log, writes)?;
             let first = prepared.first().map(|event| event.event.metadata.clone());
             for event in &mut prepared {
-                event.event.metadata = first.clone().flatten();
+                amend(event, |it| it.event.metadata = first.clone().flatten());
             }
             Ok(prepared)
         }
@@ -383,7 +386,7 @@ bent_specimens! {
     /// What occurred when is replaced by when it was recorded.
     OccurredIsRecorded caught by ["time.both_kept"] {
         fn insert(&self, log: &mut Log, mut event: StoredEvent) {
-            event.event.occurred_at = event.recorded_at;
+            amend(&mut event, |it| it.event.occurred_at = it.recorded_at);
             log.push(event);
         }
     }
@@ -393,7 +396,7 @@ bent_specimens! {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut prepared = Plain.prepare(log, writes)?;
             for event in &mut prepared {
-                event.recorded_at = event.event.occurred_at;
+                amend(event, |it| it.recorded_at = it.event.occurred_at);
             }
             Ok(prepared)
         }
@@ -403,7 +406,7 @@ bent_specimens! {
     RecordedWhenRead caught by ["time.recorded"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut found = Plain.select(log, query, options)?;
-            found.iter_mut().for_each(|event| event.recorded_at = SystemClock.now());
+            found.iter_mut().for_each(|event| amend(event, |it| it.recorded_at = SystemClock.now()));
             Ok(found)
         }
     }
@@ -412,7 +415,7 @@ bent_specimens! {
     RecordedInNanos caught by ["time.recorded"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut prepared = Plain.prepare(log, writes)?;
-            prepared.iter_mut().for_each(|event| event.recorded_at += Duration::nanoseconds(1));
+            prepared.iter_mut().for_each(|event| amend(event, |it| it.recorded_at += Duration::nanoseconds(1)));
             Ok(prepared)
         }
     }
@@ -438,7 +441,7 @@ bent_specimens! {
             if !query.uses_tags() {
                 return Plain.select(log, query, options);
             }
-            let mut found = Plain.select(log, &query.scope().into(), options)?;
+            let mut found = Plain.select(log, &query.scope().unwrap_or(Source::Log).into(), options)?;
             found.retain(|event| query.items().iter().any(|item| {
                 item.clone().with_tags(Tags::NONE).matches(event)
                     && folded(&event.event.tags).contains_all(&folded(&item.tags))
@@ -452,7 +455,7 @@ bent_specimens! {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut prepared = Plain.prepare(log, writes)?;
             for event in &mut prepared {
-                event.event.id = EventId::generate();
+                amend(event, |it| it.event.id = EventId::generate());
             }
             Ok(prepared)
         }

@@ -8,8 +8,9 @@ use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use annals::adapter::Facts;
 use annals::{
-    Append, Direction, Error, EventPages, Facts, Position, Query, ReadOptions, Result, StoredEvent,
+    Append, Direction, Error, EventPages, Position, Query, ReadOptions, Result, StoredEvent,
     StreamId,
 };
 use futures_util::{StreamExt, stream};
@@ -228,7 +229,7 @@ bent_specimens! {
             let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
             let known = heads.get(&(std::thread::current().id(), write.stream.clone()));
             let facts = Plain.facts(log, write);
-            Facts { head: known.copied().or(facts.head), ..facts }
+            but(&facts, |it| it.head = known.copied().or(facts.head))
         }
 
         fn insert(&self, log: &mut Log, event: StoredEvent) {
@@ -288,7 +289,7 @@ bent_specimens! {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let copied: Vec<_> = log.candidates(&write.stream.clone().into()).map(|event| (**event).clone()).collect();
             let head = copied.last().map(|event| event.position);
-            Facts { head, ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.head = head)
         }
     }
 

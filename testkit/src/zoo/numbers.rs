@@ -7,7 +7,7 @@ use annals::{
     Append, Clock, Error, Position, Result, SequenceNumber, StoredEvent, StreamId, SystemClock,
 };
 
-use super::bent::{Bend, Log, Shared};
+use super::bent::{Bend, Log, Shared, amend};
 use crate::context::count;
 
 bent_specimens! {
@@ -74,7 +74,7 @@ bent_specimens! {
                 shared.counter.store(burned + 1, Ordering::SeqCst);
             })?;
             for event in &mut prepared {
-                event.position = Position::new(event.position.value() + burned);
+                amend(event, |it| it.position = Position::new(it.position.value() + burned));
                 shared.log().push(event.clone());
             }
             Ok(prepared)
@@ -102,7 +102,7 @@ bent_specimens! {
             let mut prepared = Plain.prepare(log, writes)?;
             let numbers: Vec<_> = prepared.iter().map(|event| event.sequence_number).collect();
             for (event, number) in prepared.iter_mut().zip(numbers.into_iter().rev()) {
-                event.sequence_number = number;
+                amend(event, |it| it.sequence_number = number);
             }
             Ok(prepared)
         }

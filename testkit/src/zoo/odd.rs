@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{
-    Append, Capabilities, EventName, NewEvent, Order, Payload, Position, Result, SequenceNumber,
-    StoredEvent, StreamId,
+    Append, Capabilities, EventName, NewEvent, Order, Payload, Result, SequenceNumber, StoredEvent,
+    StreamId,
 };
 use time::OffsetDateTime;
 
-use super::bent::{Log, Shared, dawdle};
+use super::bent::{Log, Shared, amend, dawdle};
 use super::numbers::Plain as Base;
 
 bent_specimens! {
@@ -74,6 +74,13 @@ bent_specimens! {
     PagesOfOne caught by [] {
         fn pages(&self, events: Vec<StoredEvent>, _: usize) -> Vec<Vec<StoredEvent>> {
             Base.pages(events, 1)
+        }
+    }
+
+    /// Puts empty pages between the others.
+    PagesEmpty caught by [] {
+        fn pages(&self, events: Vec<StoredEvent>, size: usize) -> Vec<Vec<StoredEvent>> {
+            Base.pages(events, size).into_iter().flat_map(|page| [Vec::new(), page, Vec::new()]).collect()
         }
     }
 
@@ -170,7 +177,7 @@ bent_specimens! {
                 && let Some(bytes) = sorted(event.event.payload.as_bytes())
                 && let Ok(payload) = Payload::json_bytes(bytes)
             {
-                event.event.payload = payload;
+                amend(&mut event, |it| it.event.payload = payload);
             }
             log.push(event);
         }
@@ -181,7 +188,7 @@ bent_specimens! {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             let mut prepared = Base.prepare(log, writes)?;
             for event in &mut prepared {
-                event.recorded_at = OffsetDateTime::UNIX_EPOCH;
+                amend(event, |it| it.recorded_at = OffsetDateTime::UNIX_EPOCH);
             }
             Ok(prepared)
         }
@@ -193,7 +200,7 @@ bent_specimens! {
             let mut prepared = Base.prepare(log, writes)?;
             for event in &mut prepared {
                 let past = Duration::from_secs(event.sequence_number.value().min(1_000_000_000));
-                event.recorded_at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) - past;
+                amend(event, |it| it.recorded_at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000) - past);
             }
             Ok(prepared)
         }
@@ -210,12 +217,7 @@ bent_specimens! {
     /// Copies every event that it gives, so that no two share memory.
     Copies caught by [] {
         fn answer(&self, stored: Vec<StoredEvent>) -> Result<Vec<StoredEvent>> {
-            let copy = |event: StoredEvent| {
-                let mut event = event;
-                event.position = Position::new(event.position.value());
-                event
-            };
-            Ok(stored.into_iter().map(copy).collect())
+            Ok(stored.iter().map(|event| (**event).clone().into()).collect())
         }
     }
 }

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 
 use super::bent::{
-    Bend, Log, Shared, but, commit_at, dawdle, limit, select_without, unconditional,
+    Bend, Log, Shared, amend, but, commit_at, dawdle, limit, select_without, unconditional,
 };
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
@@ -56,7 +56,7 @@ fn tell_undrawn(shared: &Shared, writes: &[Append], numbers: Vec<u64>) -> Result
     let first = numbers.first().copied().unwrap_or_default();
     let mut stored = commit_at(shared, writes, numbers)?;
     for (event, told) in stored.iter_mut().zip(first..) {
-        event.sequence_number = SequenceNumber::new(told);
+        amend(event, |it| it.sequence_number = SequenceNumber::new(told));
     }
     Ok(stored)
 }
@@ -218,7 +218,7 @@ bent_specimens! {
             self.check_append(&writes)?;
             let _held = lock(&locks(shared), &written(&writes)).await;
             let first = draw(shared, count(&writes));
-            for _ in 0..first % 4 {
+            for _ in 0..first % 6 {
                 dawdle().await;
             }
             commit_at(shared, &writes, first..)
@@ -228,7 +228,7 @@ bent_specimens! {
             if query.items().len() < 2 {
                 return Plain::read(&Arc::new(Plain), shared, size, query, options);
             }
-            let shared = Arc::clone(shared);
+            let (bend, shared) = (Arc::clone(self), Arc::clone(shared));
             let page = async move {
                 let last = SequenceNumber::new(shared.log().last);
                 let bounded = but(&options, |it| {
@@ -246,10 +246,16 @@ bent_specimens! {
                     found.reverse();
                 }
                 found.truncate(limit(&options));
-                Ok(found)
+                let head = bend.head(&shared.log(), &query, &options);
+                Ok(bend.paged(bend.pages(found, usize::MAX), &query, &options, head))
             };
-            let is_empty = |page: &Result<Vec<StoredEvent>>| page.as_ref().is_ok_and(Vec::is_empty);
-            stream::once(page).filter(move |page| std::future::ready(!is_empty(page))).boxed()
+            let pages = stream::once(page).flat_map(|pages: Result<Vec<_>>| {
+                stream::iter(match pages {
+                    Ok(pages) => pages.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                })
+            });
+            pages.boxed()
         }
     }
 
@@ -267,7 +273,7 @@ bent_specimens! {
 
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let now = log.calls.fetch_add(1, Ordering::SeqCst);
-            if matches!(query.scope(), Source::Stream(_)) {
+            if matches!(query.scope(), Some(Source::Stream(_))) {
                 return Plain.select(log, query, options);
             }
             let unseen = |event: &StoredEvent| log.hidden.get(&event.event.id).is_some_and(|until| *until > now);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use annals::adapter::Facts;
 use annals::{
-    Append, Error, Facts, Query, QueryItem, Result, SequenceNumber, Source, StoredEvent, Tags,
+    Append, Error, Query, QueryItem, Result, SequenceNumber, Source, StoredEvent, Tags,
     WriteCondition,
 };
 
-use super::bent::{Log, Shared};
+use super::bent::{Log, Shared, but};
 use super::numbers::Plain;
 
 /// Looks for a match as if the query's items were these.
@@ -54,7 +55,7 @@ bent_specimens! {
     /// Event names of the query are ignored.
     NoMatchIgnoresNames caught by ["cond.no_match_names"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |item| QueryItem { names: Vec::new(), ..item })
+            match_items(log, query, after, |item| but(&item, |it| it.names = None))
         }
     }
 
@@ -62,7 +63,7 @@ bent_specimens! {
     NoMatchFirstName caught by ["cond.no_match_names"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
             match_items(log, query, after, |mut item| {
-                item.names.truncate(1);
+                item.names.iter_mut().for_each(|names| names.truncate(1));
                 item
             })
         }
@@ -100,9 +101,9 @@ bent_specimens! {
     /// Names of one item and tags of another make a match together.
     NoMatchMixesItems caught by ["cond.no_match_items"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let names: Vec<_> = query.items().iter().flat_map(|item| item.names.clone()).collect();
+            let names: Vec<_> = query.items().iter().filter_map(|item| item.names.clone()).flatten().collect();
             match_items(log, query, after, |item| {
-                if item.names.is_empty() { item } else { QueryItem { names: names.clone(), ..item } }
+                if item.names.is_none() { item } else { but(&item, |it| it.names = Some(names.clone())) }
             })
         }
     }
@@ -120,14 +121,14 @@ bent_specimens! {
     /// Queries look at the whole log, whatever their source.
     NoMatchIgnoresSource caught by ["cond.no_match_sources"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            match_items(log, query, after, |item| QueryItem { source: Source::Log, ..item })
+            match_items(log, query, after, |item| but(&item, |it| it.source = Source::Log))
         }
     }
 
     /// The query without items matches nothing.
     NoMatchAllIsNone caught by ["cond.no_match_all"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            if query.items().is_empty() { None } else { log.first_match(query, after) }
+            if *query == Query::All { None } else { log.first_match(query, after) }
         }
     }
 
@@ -154,14 +155,14 @@ bent_specimens! {
     CustomSeesFirst caught by ["cond.custom"] {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
             let first = log.events.iter().find(|event| event.stream == write.stream).cloned();
-            Facts { last: first, ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.last = first)
         }
     }
 
     /// Predicates are given the last event of the log.
     CustomSeesLog caught by ["cond.custom"] {
         fn facts(&self, log: &Log, write: &Append) -> Facts {
-            Facts { last: log.events.last().cloned(), ..Plain.facts(log, write) }
+            but(&Plain.facts(log, write), |it| it.last = log.events.last().cloned())
         }
     }
 
@@ -191,7 +192,7 @@ bent_specimens! {
     /// Only the newest event of the source is looked at.
     NoMatchLastOnly caught by ["cond.no_match_names"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-            let inside = |event: &&StoredEvent| query.items().is_empty() || query.items().iter().any(|item| item.source.contains(&event.stream));
+            let inside = |event: &&StoredEvent| query.items().iter().any(|item| item.source.contains(&event.stream));
             let last = log.candidates(query).rev().find(inside)?;
             (last.sequence_number > after && query.matches(last)).then_some(last.sequence_number)
         }
@@ -201,12 +202,12 @@ bent_specimens! {
     NoMatchNamePrefix caught by ["cond.no_match_names"] {
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
             let like = |event: &StoredEvent, item: &QueryItem| {
-                let named = item.names.iter().any(|name| event.event.name.as_str().starts_with(name.as_str()));
-                let rest = QueryItem { names: Vec::new(), ..item.clone() };
-                rest.matches(event) && (item.names.is_empty() || named)
+                let named = item.names.iter().flatten().any(|name| event.event.name.as_str().starts_with(name.as_str()));
+                let rest = but(item, |it| it.names = None);
+                rest.matches(event) && (item.names.is_none() || named)
             };
             let matches = |event: &&StoredEvent| {
-                event.sequence_number > after && (query.items().is_empty() || query.items().iter().any(|item| like(event, item)))
+                event.sequence_number > after && query.items().iter().any(|item| like(event, item))
             };
             log.candidates(query).find(matches).map(|event| event.sequence_number)
         }
@@ -253,7 +254,7 @@ bent_specimens! {
                 if !write.condition.queries().is_empty() {
                     Plain.judge(&tried, write)?;
                 }
-                let always = Append { condition: WriteCondition::Always, ..write.clone() };
+                let always = but(write, |it| it.condition = WriteCondition::Always);
                 Plain.prepare(&mut tried, &[always])?.into_iter().for_each(|event| tried.push(event));
             }
             Plain.prepare(log, writes)
@@ -271,7 +272,7 @@ bent_specimens! {
                 WriteCondition::Any(any) => WriteCondition::Any(parts(any)),
                 leaf => leaf.clone(),
             };
-            Plain.judge(log, &Append { condition, ..write.clone() })
+            Plain.judge(log, &but(write, |it| it.condition = condition))
         }
     }
 

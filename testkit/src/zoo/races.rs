@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use annals::{Append, Error, Result, StoredEvent, WriteCondition};
 
-use super::bent::{Bend, Log, NAME, Shared, dawdle, retold, unconditional};
+use super::bent::{Bend, Log, Shared, dawdle, retold, unconditional};
 use super::concurrency::StreamLocks;
 use super::numbers::Plain;
 
@@ -163,7 +163,7 @@ bent_specimens! {
             }
             dawdle().await;
             Plain.append(shared, writes).await.map_err(|error| match error {
-                Error::DuplicateEvent(_) => Error::Backend { adapter: NAME, source: "unique violation".into() },
+                Error::DuplicateEvent(_) => Error::backend("unique violation"),
                 other => other,
             })
         }
@@ -179,10 +179,7 @@ bent_specimens! {
     /// Losers of a race get an error of the driver.
     LosersGetBackendError caught by ["cond.loser_error"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-            losers_get(shared, writes, || Error::Backend {
-                adapter: NAME,
-                source: "duplicate key value violates unique constraint".into(),
-            })
+            losers_get(shared, writes, || Error::backend("duplicate key value violates unique constraint"))
             .await
         }
     }

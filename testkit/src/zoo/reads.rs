@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use annals::{
-    Append, Direction, Error, Query, QueryItem, ReadOptions, Result, SequenceNumber, Source,
+    Append, Direction, Error, Page, Query, QueryItem, ReadOptions, Result, SequenceNumber, Source,
     StoredEvent, Tags,
 };
 
-use super::bent::{Bend, Log, NAME, Shared, but, within};
+use super::bent::{Bend, Log, Shared, but, within};
 use super::numbers::Plain;
 
 /// Selects as if the options were these.
@@ -60,7 +60,7 @@ bent_specimens! {
     AfterIgnoredInCategory caught by ["scan.bounds"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut options = *options;
-            if matches!(query.scope(), Source::Category(_)) {
+            if matches!(query.scope(), Some(Source::Category(_))) {
                 options.after = SequenceNumber::START;
             }
             with(log, query, options)
@@ -70,7 +70,7 @@ bent_specimens! {
     /// In reads of a stream `after` is compared with the position.
     AfterIsPosition caught by ["scan.bounds"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            if !matches!(query.scope(), Source::Stream(_)) || options.after == SequenceNumber::START {
+            if !matches!(query.scope(), Some(Source::Stream(_))) || options.after == SequenceNumber::START {
                 return Plain.select(log, query, options);
             }
             let mut found = with(log, query, but(options, |it| it.after = SequenceNumber::START))?;
@@ -116,7 +116,7 @@ bent_specimens! {
     ExtremesFail caught by ["scan.extremes"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             if options.after > SequenceNumber::MAX {
-                return Err(Error::Backend { adapter: NAME, source: "out of range".into() });
+                return Err(Error::backend("out of range"));
             }
             Plain.select(log, query, options)
         }
@@ -139,7 +139,7 @@ bent_specimens! {
     /// The limit counts events that the query does not match.
     LimitBeforeFilter caught by ["scan.names_then_limit"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            let mut found = with(log, &query.scope().into(), *options)?;
+            let mut found = with(log, &query.scope().unwrap_or(Source::Log).into(), *options)?;
             found.retain(|event| query.matches(event));
             Ok(found)
         }
@@ -151,9 +151,6 @@ bent_specimens! {
             let mut found = Vec::new();
             for item in query.items() {
                 found.extend(Plain.select(log, &item.clone().into(), options)?);
-            }
-            if query.items().is_empty() {
-                return Plain.select(log, query, options);
             }
             found.sort_by_key(|event| event.sequence_number);
             found.dedup();
@@ -245,19 +242,17 @@ bent_specimens! {
         }
     }
 
-    /// A read ends with an empty page.
-    EmptyLastPage caught by ["scan.empty"] {
-        fn pages(&self, events: Vec<StoredEvent>, size: usize) -> Vec<Vec<StoredEvent>> {
-            let mut pages = Plain.pages(events, size);
-            pages.push(Vec::new());
-            pages
+    /// A read of nothing has no page.
+    NothingHasNoPage caught by ["scan.empty"] {
+        fn paged(&self, cut: Vec<Vec<StoredEvent>>, query: &Query, options: &ReadOptions, head: SequenceNumber) -> Vec<Page> {
+            if cut.is_empty() { Vec::new() } else { Plain.paged(cut, query, options, head) }
         }
     }
 
     /// A category holds every category whose name begins like its own.
     CategoryByPrefix caught by ["name.pairs"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            let Source::Category(category) = query.scope() else { return Plain.select(log, query, options) };
+            let Some(Source::Category(category)) = query.scope() else { return Plain.select(log, query, options) };
             let mut found = with(log, &Query::all(), but(options, |it| it.limit = None))?;
             found.retain(|event| event.stream.category.as_str().starts_with(category.as_str()));
             found.truncate(usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
@@ -268,7 +263,7 @@ bent_specimens! {
     /// Percent signs in the name of a category match anything.
     CategoryByPattern caught by ["name.wildcard"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            let Source::Category(category) = query.scope() else { return Plain.select(log, query, options) };
+            let Some(Source::Category(category)) = query.scope() else { return Plain.select(log, query, options) };
             let Some((before, after)) = category.as_str().split_once('%') else {
                 return Plain.select(log, query, options);
             };
@@ -285,7 +280,7 @@ bent_specimens! {
     CategoryByStream caught by ["scan.order"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut found = Plain.select(log, query, options)?;
-            if matches!(query.scope(), Source::Category(_)) {
+            if matches!(query.scope(), Some(Source::Category(_))) {
                 found.sort_by(|a, b| a.stream.name.cmp(&b.stream.name));
             }
             Ok(found)
@@ -296,7 +291,7 @@ bent_specimens! {
     LogByCategory caught by ["scan.order"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut found = Plain.select(log, query, options)?;
-            if query.scope() == Source::Log {
+            if query.scope() == Some(Source::Log) {
                 found.sort_by(|a, b| a.stream.category.cmp(&b.stream.category));
             }
             Ok(found)
@@ -318,7 +313,7 @@ bent_specimens! {
     /// Event names of a query are ignored.
     NamesIgnored caught by ["scan.names"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            with_items(log, query, options, |item| QueryItem { names: Vec::new(), ..item })
+            with_items(log, query, options, |item| but(&item, |it| it.names = None))
         }
     }
 
@@ -326,7 +321,7 @@ bent_specimens! {
     FirstNameOnly caught by ["scan.names"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             with_items(log, query, options, |mut item| {
-                item.names.truncate(1);
+                item.names.iter_mut().for_each(|names| names.truncate(1));
                 item
             })
         }
@@ -337,7 +332,7 @@ bent_specimens! {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut found = with_items(log, query, &but(options, |it| it.limit = None), |item| item.with_tags(Tags::NONE))?;
             found.retain(|event| {
-                query.items().is_empty() || query.items().iter().any(|item| {
+                query.items().iter().any(|item| {
                     let shared = item.tags.iter().any(|tag| event.event.tags.iter().any(|own| own == tag));
                     item.clone().with_tags(Tags::NONE).matches(event) && (item.tags.is_empty() || shared)
                 })
@@ -388,7 +383,7 @@ bent_specimens! {
     /// The query without items matches nothing.
     AllIsNone caught by ["scan.all"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            if query.items().is_empty() { Ok(Vec::new()) } else { Plain.select(log, query, options) }
+            if *query == Query::All { Ok(Vec::new()) } else { Plain.select(log, query, options) }
         }
     }
 
@@ -396,8 +391,8 @@ bent_specimens! {
     UnknownStreamFails caught by ["scan.empty"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             match query.scope() {
-                Source::Stream(stream) if log.len_of(&stream) == 0 => {
-                    Err(Error::Backend { adapter: NAME, source: "no such stream".into() })
+                Some(Source::Stream(stream)) if log.len_of(&stream) == 0 => {
+                    Err(Error::backend("no such stream"))
                 }
                 _ => Plain.select(log, query, options),
             }
@@ -436,7 +431,7 @@ bent_specimens! {
 
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let mut found = Plain.select(log, query, options)?;
-            if query.items().iter().any(|item| !item.names.is_empty()) {
+            if query.items().iter().any(|item| item.names.is_some()) {
                 let seen = self.seen.load(Ordering::SeqCst);
                 found.retain(|event| event.sequence_number.value() <= seen);
             }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use annals::{
-    Append, Capabilities, Direction, Error, EventPages, Order, Query, QueryItem, ReadOptions,
-    Result, SequenceNumber, Source, StoredEvent, Tags,
+    Append, Capabilities, Direction, Error, EventPages, Order, Query, ReadOptions, Result,
+    SequenceNumber, Source, StoredEvent, Tags,
 };
 use futures_util::{StreamExt, stream};
 
-use super::bent::{self, Bend, Log, NAME, Shared, but, commit_at, dawdle};
+use super::bent::{self, Bend, Log, Shared, but, commit_at, dawdle};
 use super::numbers::Plain;
 use crate::context::count;
 
@@ -32,7 +32,7 @@ impl Drop for Slot {
 }
 
 /// The same pages, with a slot taken.
-fn holding(pages: EventPages, taken: &Arc<AtomicU64>, on_drop: bool) -> EventPages {
+pub(super) fn holding(pages: EventPages, taken: &Arc<AtomicU64>, on_drop: bool) -> EventPages {
     let taken = Arc::clone(taken);
     let next = move |(mut pages, slot): (EventPages, Option<Slot>)| {
         let taken = Arc::clone(&taken);
@@ -50,7 +50,7 @@ fn holding(pages: EventPages, taken: &Arc<AtomicU64>, on_drop: bool) -> EventPag
 }
 
 /// Refuses an append when so many slots are taken.
-fn needs_slot(taken: &AtomicU64, slots: u64) -> Result<()> {
+pub(super) fn needs_slot(taken: &AtomicU64, slots: u64) -> Result<()> {
     if taken.load(Ordering::SeqCst) < slots {
         return Ok(());
     }
@@ -64,8 +64,11 @@ fn snapshot(
     query: &Query,
     options: &ReadOptions,
 ) -> EventPages {
-    let selected = Plain.select(&shared.log(), query, options).unwrap_or_default();
-    stream::iter(Plain.pages(selected, size.get())).map(Ok).boxed()
+    let log = shared.log();
+    let selected = Plain.select(&log, query, options).unwrap_or_default();
+    let head = Plain.head(&log, query, options);
+    let pages = Plain.paged(Plain.pages(selected, size.get()), query, options, head);
+    stream::iter(pages).map(Ok).boxed()
 }
 
 /// The pages of a read that is right.
@@ -169,7 +172,7 @@ bent_specimens! {
                 let now = of.counter.load(Ordering::SeqCst);
                 let before = seen.replace(now).unwrap_or(now);
                 if now - before > 20 {
-                    return Err(Error::Backend { adapter: NAME, source: "snapshot too old".into() });
+                    return Err(Error::backend("snapshot too old"));
                 }
                 page
             });
@@ -186,13 +189,18 @@ bent_specimens! {
         fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
             let (query, options) = (&query, &options);
             let (shared, query, options) = (Arc::clone(shared), query.clone(), *options);
-            let page = move |skipped: usize| {
-                let selected = Plain.select(&shared.log(), &query, &options).unwrap_or_default();
-                let page: Vec<_> = selected.into_iter().skip(skipped).take(size.get()).collect();
-                let next = skipped + page.len();
-                std::future::ready((!page.is_empty()).then_some((Ok(page), next)))
+            let page = move |skipped: Option<usize>| {
+                let Some(skipped) = skipped else { return std::future::ready(None) };
+                let log = shared.log();
+                let selected = Plain.select(&log, &query, &options).unwrap_or_default();
+                let head = Plain.head(&log, &query, &options);
+                let pages = Plain.pages(selected.into_iter().skip(skipped).collect(), size.get());
+                let next = (pages.len() > 1).then_some(skipped + size.get());
+                let left = but(&options, |it| it.limit = it.limit.map(|limit| limit - skipped as u64));
+                let page = Plain.paged(pages, &query, &left, head).into_iter().next();
+                std::future::ready(page.map(|page| (Ok(page), next)))
             };
-            stream::unfold(0, page).boxed()
+            stream::unfold(Some(0), page).boxed()
         }
     }
 
@@ -208,7 +216,7 @@ bent_specimens! {
             let pages = pages.enumerate().map(move |(nth, page)| {
                 let newest = Plain.select(&of.log(), &sought, &ReadOptions::last(1)).unwrap_or_default();
                 let newest = newest.into_iter().filter(|event| nth == 1 && event.sequence_number > first);
-                page.map(|page| newest.chain(page).collect())
+                page.map(|page| but(&page, |it| it.events.splice(0..0, newest).for_each(drop)))
             });
             pages.boxed()
         }
@@ -227,11 +235,11 @@ bent_specimens! {
     /// The category of a stream is ignored in reads of the stream.
     StreamByName caught by ["scan.isolation"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            let Source::Stream(stream) = query.scope() else { return Plain.select(log, query, options) };
+            let Some(Source::Stream(stream)) = query.scope() else { return Plain.select(log, query, options) };
             let same = log.streams.keys().filter(|other| other.name == stream.name);
             let items = same.flat_map(|stream| {
                 let source = Source::from(stream.clone());
-                query.items().iter().map(move |item| QueryItem { source: source.clone(), ..item.clone() })
+                query.items().iter().map(move |item| but(item, |it| it.source = source.clone()))
             });
             let items: Vec<_> = items.collect();
             if items.is_empty() { Ok(Vec::new()) } else { Plain.select(log, &Query::any_of(items), options) }
@@ -242,11 +250,11 @@ bent_specimens! {
     NamesOrTags caught by ["scan.random", "scan.tags"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let items = query.items().iter().flat_map(|item| {
-                if item.names.is_empty() || item.tags.is_empty() {
+                if item.names.is_none() || item.tags.is_empty() {
                     return vec![item.clone()];
                 }
                 let names = item.clone().with_tags(Tags::NONE);
-                vec![names, QueryItem { names: Vec::new(), ..item.clone() }]
+                vec![names, but(item, |it| it.names = None)]
             });
             Plain.select(log, &Query::any_of(items), options)
         }
@@ -276,7 +284,7 @@ bent_specimens! {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
             let found = Plain.select(log, query, options)?;
             if found.is_empty() && *options == ReadOptions::last(1) {
-                return Err(Error::Backend { adapter: NAME, source: "no rows".into() });
+                return Err(Error::backend("no rows"));
             }
             Ok(found)
         }
@@ -349,7 +357,7 @@ bent_specimens! {
         }
 
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
-            if query.items().iter().any(|item| !item.names.is_empty()) {
+            if query.items().iter().any(|item| item.names.is_some()) {
                 return Plain.select(log, query, options);
             }
             let end = first_open(&self.open).map_or(SequenceNumber::MAX, |open| SequenceNumber::new(open - 1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals::{Append, Capabilities, Error, Result, StoredEvent};
 
-use super::bent::{Log, Shared, dawdle, reindex};
+use super::bent::{Log, Shared, amend, but, dawdle, reindex};
 use super::numbers::Plain;
 
 /// A prepared call, event by event in the order of its writes.
@@ -37,8 +37,7 @@ bent_specimens! {
     BatchBeyondParameters caught by ["append.batch_sizes"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             if writes.iter().map(|write| write.events.len()).sum::<usize>() > 7_281 {
-                let source = "too many parameters".into();
-                return Err(Error::Backend { adapter: super::bent::NAME, source });
+                return Err(Error::backend("too many parameters"));
             }
             Plain.prepare(log, writes)
         }
@@ -59,7 +58,7 @@ bent_specimens! {
     AnswerOfOtherPositions caught by ["append.returned_equals_stored"] {
         fn answer(&self, mut stored: Vec<StoredEvent>) -> Result<Vec<StoredEvent>> {
             for event in &mut stored {
-                event.position = annals::Position::new(event.position.value().saturating_sub(1));
+                amend(event, |it| it.position = annals::Position::new(it.position.value().saturating_sub(1)));
             }
             Ok(stored)
         }
@@ -69,7 +68,7 @@ bent_specimens! {
     AnswerOfOtherTime caught by ["append.returned_equals_stored"] {
         fn answer(&self, mut stored: Vec<StoredEvent>) -> Result<Vec<StoredEvent>> {
             for event in &mut stored {
-                event.recorded_at += std::time::Duration::from_millis(1);
+                amend(event, |it| it.recorded_at += std::time::Duration::from_millis(1));
             }
             Ok(stored)
         }
@@ -142,10 +141,7 @@ bent_specimens! {
     /// A known id is an error of the driver.
     DuplicateIsBackendError caught by ["idem.duplicate_id"] {
         fn duplicates(&self, log: &Log, writes: &[Append]) -> Result<()> {
-            Plain.duplicates(log, writes).map_err(|error| Error::Backend {
-                adapter: super::bent::NAME,
-                source: error.into(),
-            })
+            Plain.duplicates(log, writes).map_err(Error::backend)
         }
     }
 
@@ -381,7 +377,7 @@ bent_specimens! {
             for write in writes {
                 let named = writes.iter().rfind(|other| other.stream.name == write.stream.name);
                 let stream = named.unwrap_or(write).stream.clone();
-                self.judge(log, &Append { stream, ..write.clone() })?;
+                self.judge(log, &but(write, |it| it.stream = stream))?;
             }
             Plain.prepare(log, writes)
         }
@@ -391,7 +387,7 @@ bent_specimens! {
     MultiBeyondColumns caught by ["multi.many_streams"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
             if writes.len() > 1_664 {
-                return Err(Error::Backend { adapter: super::bent::NAME, source: "too many columns".into() });
+                return Err(Error::backend("too many columns"));
             }
             Plain.prepare(log, writes)
         }
@@ -441,6 +437,19 @@ bent_specimens! {
 
         fn check_append(&self, writes: &[Append]) -> Result<()> {
             Plain.check_append(writes)
+        }
+    }
+
+    /// The size of metadata is not limited.
+    MetadataUnlimited caught by ["append.max_payload"] {
+        fn capabilities(&self) -> Capabilities {
+            Plain.capabilities().with_max_payload_bytes(NonZeroU32::new(1_000))
+        }
+
+        fn check_append(&self, writes: &[Append]) -> Result<()> {
+            let mut bare = writes.to_vec();
+            bare.iter_mut().flat_map(|write| &mut write.events).for_each(|event| event.metadata = None);
+            self.capabilities().check_append(super::bent::NAME, &bare)
         }
     }
 

@@ -66,17 +66,17 @@ CREATE SEQUENCE {numbers} AS bigint MINVALUE 1;
 -- How many events of a stream have sequence numbers up to this one: the position of the first that has a later one.
 CREATE FUNCTION {seek}(stream bigint, number bigint) RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL SAFE AS $annals$
 DECLARE
-    low    bigint := 0;
-    high   bigint;
-    middle bigint;
-    found  bigint;
+    low     bigint := 0;
+    high    bigint;
+    middle  bigint;
+    reached bigint;
 BEGIN
     SELECT e.position + 1 INTO high FROM {events} e WHERE e.stream_id = stream ORDER BY e.position DESC LIMIT 1;
     high := coalesce(high, 0);
     WHILE low < high LOOP
         middle := low + (high - low) / 2;
-        SELECT e.sequence_number INTO found FROM {events} e WHERE e.stream_id = stream AND e.position = middle;
-        IF found <= number THEN
+        SELECT e.sequence_number INTO reached FROM {events} e WHERE e.stream_id = stream AND e.position = middle;
+        IF reached <= number THEN
             low := middle + 1;
         ELSE
             high := middle;

@@ -1,0 +1,40 @@
+//! Lists of streams and categories.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "../../sql/tests/common/listing.rs"]
+mod listing;
+
+use std::num::NonZeroUsize;
+
+use annals::{CategoryName, Error, Order, StorageAdapter as _};
+use common::{admin, fresh, open, options, server};
+
+#[tokio::test]
+async fn streams_and_categories_are_listed() {
+    let Some(url) = server().await else { return };
+    for order in [Order::Log, Order::Category, Order::Stream] {
+        let schema = fresh();
+        let adapter = open(options(&url, &schema).unwrap().with_order(order)).await;
+        listing::assert_lists(
+            &adapter,
+            async |category, after, limit| adapter.streams(category, after, limit).await,
+            async |after, limit| adapter.categories(after, limit).await,
+        )
+        .await;
+        // Sessions that are gone are replaced, as under reads.
+        let sql =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        admin(&url).await.unwrap().query(sql, &[&schema]).await.unwrap();
+        assert_eq!(adapter.categories(None, NonZeroUsize::MIN).await.unwrap().len(), 1);
+        adapter.close().await;
+        let category = CategoryName::from_static("a");
+        for error in [
+            adapter.streams(&category, None, NonZeroUsize::MIN).await.err(),
+            adapter.categories(None, NonZeroUsize::MIN).await.err(),
+        ] {
+            assert!(matches!(error, Some(Error::Closed { .. })), "{error:?}");
+        }
+    }
+}
