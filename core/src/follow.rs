@@ -122,7 +122,7 @@ where
             let Some(page) = self.poll().await? else { return Ok(None) };
             // A wake-up without a cause is no news, nor is what was read again to compare it.
             let says_nothing = page.events.is_empty() && page.through == before;
-            if !says_nothing || !self.resumes {
+            if !says_nothing || !self.resumes || self.is_done(&page) {
                 return Ok(Some(page));
             }
         }
