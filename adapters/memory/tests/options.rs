@@ -56,7 +56,7 @@ impl Clock for Stopped {
     }
 }
 
-/// As of `occurred_at`, so that whoever moves to a database finds the same rule there.
+/// As of `occurred_at`, so that an application that moves to a database finds the same rule there.
 #[tokio::test]
 async fn a_clock_beyond_what_stores_keep_is_invalid() {
     for time in [datetime!(-0001-06-01 12:00 UTC), datetime!(9999-12-31 23:30 -1)] {

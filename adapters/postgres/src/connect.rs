@@ -83,7 +83,7 @@ impl Connections {
     }
 
     /// A connection, within the limit. Where the server has none left, those that want one wait in line for one of the
-    /// pool's own, or for the server to have one again; whoever comes later does not overtake them.
+    /// pool's own, or for the server to have one again; callers that come later do not overtake them.
     pub(crate) async fn get(&self) -> Outcome<Object> {
         let mut refused = Failure::Pool(PoolError::Timeout(TimeoutType::Wait));
         let got = tokio::time::timeout(self.limit, self.wait(&mut refused)).await;

@@ -56,7 +56,7 @@ impl Passwords {
     }
 
     async fn next(&self) -> Password {
-        // Also what is done before the first await is code of the caller's.
+        // What it does before its first await is code of the application, too.
         let asked = std::panic::AssertUnwindSafe(async { (self.0)().await });
         asked.catch_unwind().await.unwrap_or_else(|_| Err(Panicked.into()))
     }

@@ -207,7 +207,7 @@ fn class_of_code(code: &str) -> Class {
     match code {
         // The database was dropped; files of the server are missing or there twice; a mistake of the server's.
         "57P04" | "58P01" | "58P02" | "58P03" | "XX000" => Class::Backend,
-        // Whoever commits for the server does not know what became of it.
+        // A proxy that commits for the server does not know what became of it.
         "08007" | "40003" => Class::OutcomeUnknown,
         // A transaction that was rolled back, serialization failures and deadlocks; a lock; a server that only reads
         // because another one took over; a transaction that took too long, at work or not; a snapshot too old.

@@ -54,7 +54,7 @@
 //! # Roles
 //! A role that appends and reads needs the rights of [`Schema::grants`] and no more. Row-level security
 //! that applies to it would hide events without an error: connecting is `Invalid` then, and a policy that is made later
-//! makes reads and appends fail (`Backend`), except behind a pooler of transactions and with a pool of the caller's,
+//! makes reads and appends fail (`Backend`), except behind a pooler of transactions and with a pool that it did not open,
 //! which should set `row_security = off` itself.
 //!
 //! # Limits

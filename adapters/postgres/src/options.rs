@@ -261,7 +261,7 @@ impl PostgresOptions {
         dial::check(self)
     }
 
-    /// The same for what counts with a pool of the caller's, too.
+    /// The same for the options that also count with a pool that the caller brought.
     pub(crate) fn check_limits(&self) -> Result<()> {
         self.common.check()?;
         check_timeout("pool timeout", self.pool_timeout)?;

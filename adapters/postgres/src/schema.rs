@@ -188,7 +188,7 @@ fn taken(kind: &str, name: &str) -> Failure {
     Error::from(SchemaError::Taken { kind, name }).into()
 }
 
-/// Rejects a function of somebody else's where the one is to be that rejects changes of the log.
+/// Rejects a foreign function that has the name of ours that rejects changes of the log.
 async fn check_refuse(session: Session<'_>, store: &Store) -> Outcome<()> {
     let sql = "SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
                WHERE n.nspname = $1 AND p.proname || '()' = $2 AND p.pronargs = 0";

@@ -276,7 +276,7 @@ async fn many_readers_of_a_server_with_few_connections_wait_for_their_own() {
     assert!(matches!(error, Error::Unavailable(_)), "the wait has a bound: {error:?}");
 }
 
-/// A pool of the caller's may wait without end: the adapter does not.
+/// A pool that the caller brought may wait without end: the adapter does not.
 #[tokio::test]
 async fn a_pool_of_the_callers_that_is_used_up_is_waited_for_within_bounds() {
     use annals_postgres::deadpool_postgres::{Manager, Pool};

@@ -257,7 +257,7 @@ async fn row_level_security_that_hides_events_is_noticed() {
         assert!(matches!(error, Error::Invalid(_)), "{error:?}");
         let error = aware.with_transaction_pooler(true).connect().await.unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "without a session of its own: {error:?}");
-        // The owner is not subject to it, and somebody who was there before is told.
+        // The owner is not subject to it; a role that was connected before gets an error.
         assert_eq!(all(&owner.clone().connect().await.unwrap()).await.len(), 3);
         if table == "events" {
             let error = try_read(&before, Query::all()).await.unwrap_err();
