@@ -30,9 +30,6 @@ const SQLITE: Dialect<'_> = Dialect {
 /// A page ends early when its payloads have so many bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// How often a page is read anew because the store went back.
-const TRIES: usize = 3;
-
 /// What all connections of a store share of its history: another program may empty the tables or put an older state in
 /// place, and then nothing that is remembered is true any more.
 #[derive(Debug, Default)]
@@ -98,12 +95,10 @@ impl Session {
         self.streams.clear();
     }
 
-    /// Whether the store has gone on from all that was remembered until now. Otherwise that is forgotten, by all
-    /// connections.
+    /// Whether the store has gone on from all that was remembered until now. Otherwise all connections forget it, this
+    /// one before it returns.
     pub(crate) fn is_of_history(&mut self) -> Outcome<bool> {
-        let connection = &self.connection;
-        let data_version =
-            connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let data_version = self.data_version()?;
         if self.data_version == Some(data_version) && self.is_current() {
             return Ok(true);
         }
@@ -112,24 +107,29 @@ impl Session {
         let goes_on = match witness {
             Some((number, id)) => {
                 let id = id.as_uuid();
-                connection.prepare_cached(sql)?.exists(params![number, id.as_bytes()])?
+                let mut statement = self.connection.prepare_cached(sql)?;
+                statement.exists(params![number, id.as_bytes()])?
             }
             // Nothing proves it, unless nothing was remembered yet.
             None => self.data_version.is_none(),
         };
-        if !goes_on {
-            let mut known = self.history.witness();
-            if *known == witness {
-                *known = None;
-                self.history.generation.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-        if goes_on && let Some((number, id)) = self.last()? {
+        if goes_on {
             // It was committed no earlier than all that was looked up until now.
-            self.history.saw(number, id);
+            self.see_last()?;
+        } else {
+            *self.history.witness() = None;
+            self.history.generation.fetch_add(1, Ordering::AcqRel);
         }
         self.data_version = Some(data_version);
-        Ok(goes_on && self.is_current())
+        let is_current = self.is_current();
+        self.catch_up();
+        Ok(goes_on && is_current)
+    }
+
+    /// Changes if another connection has committed.
+    pub(crate) fn data_version(&self) -> Outcome<i64> {
+        let mut statement = self.connection.prepare_cached("PRAGMA data_version")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Whether no other connection has found that the store went back.
@@ -138,11 +138,18 @@ impl Session {
     }
 
     /// Forgets what is of a history that is over.
-    pub(crate) fn catch_up(&mut self) {
+    fn catch_up(&mut self) {
         if !self.is_current() {
             self.forget();
             self.generation = self.history.generation.load(Ordering::Acquire);
         }
+    }
+
+    fn see_last(&self) -> Outcome<()> {
+        if let Some((number, id)) = self.last()? {
+            self.history.saw(number, id);
+        }
+        Ok(())
     }
 
     pub(crate) fn history(&self) -> &History {
@@ -229,41 +236,63 @@ impl Session {
 
     /// The next page of `scan`.
     pub(crate) fn page(&mut self, scan: &mut Scan) -> Outcome<Page> {
-        for _ in 0..TRIES {
-            self.catch_up();
-            let mut next = scan.clone();
-            if next.generation() != self.generation {
-                next.restart(self.generation);
-            }
-            let page = self.try_page(&mut next)?;
-            // After it was read: what was true of the store before and after is true of the page.
-            if self.is_of_history()? {
-                let ends = page.events.first().into_iter().chain(page.events.last());
-                ends.for_each(|event| self.history.saw(event.sequence_number.value(), event.id()));
-                *scan = next;
-                return Ok(page);
-            }
+        self.catch_up();
+        let mut next = self.resumed(scan);
+        let page = self.try_page(&mut next);
+        // After it was read: what was true of the store before and after is true of the page.
+        let page = if self.is_of_history()? {
+            page?
+        } else {
+            next = self.resumed(scan);
+            self.page_anew(&mut next)?
+        };
+        let ends = page.events.first().into_iter().chain(page.events.last());
+        ends.for_each(|event| self.history.saw(event.sequence_number.value(), event.id()));
+        *scan = next;
+        Ok(page)
+    }
+
+    /// A copy of `scan` with nothing in it that is of a history that is over.
+    fn resumed(&self, scan: &Scan) -> Scan {
+        let mut scan = scan.clone();
+        if scan.generation() != self.generation {
+            scan.restart(self.generation);
         }
-        Err(Error::unavailable("the store is put back again and again").into())
+        scan
+    }
+
+    /// The next page of `scan` after all was forgotten. It is of one moment with all that it looks up, so that it
+    /// needs no proof.
+    fn page_anew(&mut self, scan: &mut Scan) -> Outcome<Page> {
+        self.in_snapshot(|session| {
+            session.see_last()?;
+            session.data_version = Some(session.data_version()?);
+            session.next_or_first_page(scan)
+        })
     }
 
     fn try_page(&mut self, scan: &mut Scan) -> Outcome<Page> {
-        if scan.items().is_some() {
-            return self.next_page(scan);
+        if scan.items().is_none() && scan.query().items().len() != 1 {
+            // The statements of the first page would each take and release the locks of their own.
+            return self.in_snapshot(|session| session.first_page(scan));
         }
-        if scan.query().items().len() == 1 {
-            return self.first_page(scan);
-        }
-        // One transaction for all statements of the first page: each would take and release the locks of its own.
+        self.next_or_first_page(scan)
+    }
+
+    fn next_or_first_page(&mut self, scan: &mut Scan) -> Outcome<Page> {
+        if scan.items().is_some() { self.next_page(scan) } else { self.first_page(scan) }
+    }
+
+    fn in_snapshot<T>(&mut self, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         self.execute("BEGIN")?;
-        let page = self.first_page(scan);
+        let found = read(self);
         let ended = self.execute("COMMIT");
         if ended.is_err() && !self.connection.is_autocommit() {
             let _ = self.execute("ROLLBACK");
         }
-        let page = page?;
+        let found = found?;
         ended?;
-        Ok(page)
+        Ok(found)
     }
 
     pub(crate) fn execute(&self, sql: &str) -> Outcome<()> {

@@ -265,16 +265,11 @@ impl Writer {
 
     /// Forgets what another connection may have changed.
     fn refresh(&mut self) -> Outcome<()> {
-        let connection = self.session.connection();
-        let mut statement = connection.prepare_cached("PRAGMA data_version")?;
-        let data_version = statement.query_row([], |row| row.get(0))?;
-        drop(statement);
+        let data_version = self.session.data_version()?;
         if data_version != self.data_version || self.head.is_none() {
             // Another program may even have put an older state in place.
             self.bell.ring_all(Wake::Unsure);
-            if !self.session.is_of_history()? {
-                self.session.catch_up();
-            }
+            self.session.is_of_history()?;
             self.streams.clear();
             self.head = Some(self.session.head()?);
             self.data_version = data_version;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals::{
-    CategoryName, Error, EventStore, NewEvent, Position, Query, ReadOptions, SequenceNumber,
-    StreamId, WriteCondition,
+    CategoryName, Error, EventStore, NewEvent, Position, Query, QueryItem, ReadOptions,
+    SequenceNumber, StreamId, WriteCondition,
 };
 use annals_sqlite::SqliteAdapter;
 use futures_util::StreamExt as _;
@@ -103,6 +103,48 @@ async fn handles_that_have_seen_no_event() {
         assert_eq!(everything(store).await, expected);
     }
     assert_eq!(orders.read(ReadOptions::default()).into_vec().await.unwrap().len(), 1);
+}
+
+/// Nothing proves to a handle that has seen no event that the store only grew. Its reads go on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reads_that_begin_before_the_first_event_while_others_append() {
+    for round in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        let (reader, other) = (open(&path).await, open(&path).await);
+        assert_eq!(everything(&reader).await, Vec::<String>::new());
+        let appends = tokio::spawn(async move {
+            for nth in 0..40 {
+                append(&other, stream("orders", &format!("o-{nth}")), &["begun", "done"]).await;
+            }
+        });
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                let reader = reader.clone();
+                tokio::spawn(async move {
+                    let query = Query::any_of([
+                        QueryItem::new(CategoryName::from_static("orders")),
+                        QueryItem::new(stream("other", "x")),
+                    ]);
+                    loop {
+                        let read = reader.read(query.clone(), ReadOptions::default());
+                        let events = read.into_vec().await.unwrap();
+                        let numbers: Vec<_> =
+                            events.iter().map(|event| event.sequence_number.value()).collect();
+                        let dense: Vec<_> = (1..=numbers.len() as u64).collect();
+                        assert_eq!(numbers, dense, "round {round}");
+                        if numbers.len() == 80 {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        appends.await.unwrap();
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    }
 }
 
 #[cfg(unix)]
