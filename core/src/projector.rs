@@ -92,6 +92,16 @@ pub struct Progress {
     pub recorded_at: OffsetDateTime,
 }
 
+impl From<&StoredEvent> for Progress {
+    fn from(event: &StoredEvent) -> Self {
+        Self {
+            position: event.position,
+            sequence_number: event.sequence_number,
+            recorded_at: event.recorded_at,
+        }
+    }
+}
+
 /// State folded from the events of a source, and how far. Folding can resume from it, also after it was saved
 /// and loaded: `fold(a ++ b) = resume(fold(a), b)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,11 +216,7 @@ impl<S: Clone> Projection<S> {
             let at = ProjectionError::new(self.name.clone(), event, source);
             return Err(Error::Projection(Box::new(at)));
         }
-        self.last = Some(Progress {
-            position: event.position,
-            sequence_number: event.sequence_number,
-            recorded_at: event.recorded_at,
-        });
+        self.last = Some(event.into());
         Ok(())
     }
 }

@@ -179,6 +179,10 @@ fn list<T: fmt::Display>(
 
 /// What to read: every event, or the events that any of several items asks for.
 ///
+/// This is all that a read can ask for: there are no constraints of an adapter or a program of their own, so that each
+/// query has one meaning in every store, and layers and [`NoMatch`](crate::WriteCondition::NoMatch) can judge it. What
+/// else a program looks for it tags when it appends, or picks from the events that it reads.
+///
 /// ```
 /// use annals::{CategoryName, Query, QueryItem, Tags};
 /// let course = QueryItem::new(CategoryName::from_static("courses"))

@@ -57,7 +57,7 @@ impl Default for StoredEventBuilder {
 }
 
 /// A seed that no other call gives.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     EventId::generate().as_uuid().as_u64_pair().1
 }
 

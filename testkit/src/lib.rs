@@ -132,6 +132,7 @@ mod op;
 mod pages;
 #[cfg(unix)]
 mod postgres;
+mod projection;
 mod proxy;
 mod recording;
 mod report;
@@ -154,6 +155,7 @@ pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Varia
 pub use id::{SeededIds, SequentialIds};
 #[cfg(unix)]
 pub use postgres::PostgresServer;
+pub use projection::ProjectionBuilder;
 pub use proxy::{Proxy, Side};
 pub use recording::{Call, Recording, Request};
 pub use report::{Entry, Report, SUITE_VERSION, Tally, Verdict};

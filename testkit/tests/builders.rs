@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use annals::{
-    Clock, EventId, EventStore, Metadata, NewEvent, Payload, Position, SequenceNumber, StreamId,
-    Tags, WriteCondition,
+    Clock, EventId, EventStore, Handlers, Metadata, NewEvent, Payload, Position, SequenceNumber,
+    StreamId, Tags, WriteCondition,
 };
 use annals_memory::MemoryAdapter;
 use annals_testkit::generate::Generator;
 use annals_testkit::{
-    FixedClock, ManualClock, NewEventBuilder, SeededIds, SequentialIds, StoredEventBuilder,
+    FixedClock, ManualClock, NewEventBuilder, ProjectionBuilder, SeededIds, SequentialIds,
+    StoredEventBuilder,
 };
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -46,6 +47,28 @@ fn a_seed_gives_the_same_event() {
     }
     assert_ne!(NewEventBuilder::new().build(), NewEventBuilder::new().build());
     assert_ne!(NewEventBuilder::seeded(1).build().id, NewEventBuilder::seeded(2).build().id);
+}
+
+/// A test resumes from it as from one that was folded.
+#[tokio::test]
+async fn a_projection_that_was_built_can_be_resumed() {
+    let stream = EventStore::new(MemoryAdapter::new()).stream(ORDER);
+    let two = [NewEventBuilder::new().build(), NewEventBuilder::new().build()];
+    let stored = stream.append(two, WriteCondition::Always).await.expect("valid events");
+    let counter = Handlers::new("counter", 0).on_missing(|count, _| {
+        *count += 1;
+        Ok(())
+    });
+    let built = || ProjectionBuilder::new(41).with_name("counter").with_id("c").with_source(ORDER);
+    let mut begun = built().with_last(&stored[0]).build();
+    assert_eq!((begun.id.as_str(), begun.name.as_str(), begun.state), ("c", "counter", 41));
+    stream.resume(&counter, &mut begun).await.expect("handled");
+    assert_eq!((begun.state, begun.last), (42, Some((&stored[1]).into())));
+    let mut unread = built().with_last(None).build();
+    stream.resume(&counter, &mut unread).await.expect("handled");
+    assert_eq!(unread.state, 43);
+    assert_eq!(ProjectionBuilder::seeded(7, 1).build(), ProjectionBuilder::seeded(7, 1).build());
+    assert_ne!(ProjectionBuilder::new(1).build(), ProjectionBuilder::new(1).build());
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl MemoryAdapter {
     /// and fewer only at the end. All of it is of one moment; what is appended between two pages may be in the second.
     ///
     /// # Errors
-    /// [`Invalid`](annals::Error::Invalid) for a limit above 65,536.
+    /// [`Invalid`](annals::Error::Invalid) for a limit above 65,536, [`Closed`](annals::Error::Closed) after
+    /// [`close`](StorageAdapter::close).
     ///
     /// # Cancel safety
     /// Changes nothing.
@@ -100,7 +101,7 @@ impl MemoryAdapter {
         limit: NonZeroUsize,
     ) -> Result<Vec<StreamSummary>> {
         check_list(limit)?;
-        Ok(self.shared().list_streams(category, after, limit))
+        Ok(self.open()?.list_streams(category, after, limit))
     }
 
     /// The categories whose names come after `after`, sorted by the bytes of their names: at most `limit`, and fewer
@@ -118,7 +119,12 @@ impl MemoryAdapter {
         limit: NonZeroUsize,
     ) -> Result<Vec<CategorySummary>> {
         check_list(limit)?;
-        Ok(self.shared().list_categories(after, limit))
+        Ok(self.open()?.list_categories(after, limit))
+    }
+
+    fn open(&self) -> Result<RwLockReadGuard<'_, Log>> {
+        let log = self.shared();
+        if log.is_closed { Err(Error::closed(NAME)) } else { Ok(log) }
     }
 
     // A panic under the lock can only come from a predicate, which runs before anything is changed:
@@ -138,10 +144,10 @@ impl MemoryAdapter {
         scan: &mut Option<Scan>,
         read: &(Query, ReadOptions),
     ) -> Option<Result<Page>> {
-        let log = self.shared();
-        if log.is_closed {
-            return Some(Err(Error::closed(NAME)));
-        }
+        let log = match self.open() {
+            Ok(log) => log,
+            Err(closed) => return Some(Err(closed)),
+        };
         // The first page fixes the head: a read ends there, however fast others append.
         let scan = scan.get_or_insert_with(|| Scan::new(&log, read.0.clone(), read.1));
         scan.advance(&log, self.page_size.get()).map(Ok)

@@ -14,6 +14,7 @@ async fn streams_and_categories_are_listed() {
         &adapter,
         async |category, after, limit| adapter.streams(category, after, limit).await,
         async |after, limit| adapter.categories(after, limit).await,
+        async {},
     )
     .await;
 }

@@ -54,7 +54,8 @@ fn summaries(events: &[StoredEvent]) -> (Vec<CategorySummary>, Vec<StreamSummary
     (categories.collect(), streams.collect())
 }
 
-/// What is listed page by page is what the log has. The store may not be empty, but nobody else appends.
+/// What is listed page by page is what the log has, also after `disturbed`; a closed adapter lists nothing. The store is
+/// empty at first, and nobody else appends.
 pub(crate) async fn assert_lists<A: StorageAdapter>(
     adapter: &A,
     streams: impl AsyncFn(
@@ -63,6 +64,7 @@ pub(crate) async fn assert_lists<A: StorageAdapter>(
         NonZeroUsize,
     ) -> Result<Vec<StreamSummary>>,
     categories: impl AsyncFn(Option<&CategoryName>, NonZeroUsize) -> Result<Vec<CategorySummary>>,
+    disturbed: impl Future<Output = ()>,
 ) {
     assert_eq!(categories(None, limit(5)).await.expect("lists"), []);
     let category = |name: &str| CategoryName::new(name).expect("valid");
@@ -124,5 +126,14 @@ pub(crate) async fn assert_lists<A: StorageAdapter>(
         categories(None, NonZeroUsize::MAX).await.err(),
     ] {
         assert!(matches!(outcome, Some(Error::Invalid(_))), "{outcome:?}");
+    }
+    disturbed.await;
+    assert_eq!(categories(None, limit(1)).await.expect("lists").len(), 1);
+    adapter.close().await;
+    for outcome in [
+        streams(&category("a"), None, limit(1)).await.err(),
+        categories(None, limit(1)).await.err(),
+    ] {
+        assert!(matches!(outcome, Some(Error::Closed { .. })), "{outcome:?}");
     }
 }
