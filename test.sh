@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Runs all checks and tests. On Debian and Ubuntu it installs what is missing; what it does, it says.
 # With --peers it also checks that the other event stores of the comparison build, which nothing else needs.
+# With --quick it stops after formatting, clippy, and the tests that need no server, each broken adapter met once: for
+# the inner loop.
 # With --postgres-versions it also runs the tests of PostgreSQL on each further version that scripts/postgres.sh knows.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-peers= postgres_versions=
+peers= postgres_versions= quick=
 for option in "$@"; do
     case "$option" in
     --peers) peers=yes ;;
+    --quick) quick=yes ;;
     --postgres-versions) postgres_versions="16 17 18" ;;
     *)
-        echo "usage: $0 [--peers] [--postgres-versions]" >&2
+        echo "usage: $0 [--quick] [--peers] [--postgres-versions]" >&2
         exit 2
         ;;
     esac
@@ -41,13 +44,15 @@ if ! command -v cargo >/dev/null; then
 fi
 need git git
 need cc gcc
-# PostgreSQL's server programs are often not on the path; those of Debian have a folder for each version.
-if [ -z "${ANNALS_POSTGRES_URL:-}" ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
-    need initdb postgresql
+if [ -z "$quick" ]; then
+    # PostgreSQL's server programs are often not on the path; those of Debian have a folder for each version.
+    if [ -z "${ANNALS_POSTGRES_URL:-}" ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+        need initdb postgresql
+    fi
+    export PATH="$PATH:/usr/sbin"
+    need pgbouncer pgbouncer
+    need openssl openssl
 fi
-export PATH="$PATH:/usr/sbin"
-need pgbouncer pgbouncer
-need openssl openssl
 for component in fmt clippy; do
     if ! cargo "$component" --version >/dev/null 2>&1; then
         echo "cargo $component is missing: adding it to the toolchain"
@@ -56,7 +61,7 @@ for component in fmt clippy; do
 done
 tools="$PWD/target/tools"
 export PATH="$tools/bin:$PATH"
-if ! cargo deny --version 2>/dev/null | grep -qF "$CARGO_DENY_VERSION"; then
+if [ -z "$quick" ] && ! cargo deny --version 2>/dev/null | grep -qF "$CARGO_DENY_VERSION"; then
     echo "cargo-deny $CARGO_DENY_VERSION is missing: building it to target/tools (some minutes, once)"
     cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY_VERSION" cargo-deny
 fi
@@ -66,6 +71,14 @@ cargo fmt --all --check
 
 step "clippy"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+if [ -n "$quick" ]; then
+    step "tests that need no server"
+    ANNALS_ZOO_RUNS=1 cargo test --workspace --all-features --locked --all-targets \
+        --exclude annals-postgres --exclude annals-examples --exclude annals-benches
+    step "done"
+    exit
+fi
 
 step "tests, those in the documentation included"
 # Without --all-targets: it would build tests of the examples in place of the programs, which tests run.

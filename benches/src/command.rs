@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annals::BoxError;
-use annals_testkit::PostgresServer;
+use annals_servers::PostgresServer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::contestant::Contestant;
 use crate::machine::Machine;
+use crate::place::Place;
 use crate::run::{Plan, run};
-use crate::{annals_store, limits, page, report};
+use crate::{annals_store, beside, builds, limits, page, report};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -29,6 +30,37 @@ struct Arguments {
 enum Task {
     /// Whole systems beside bare code, in one process.
     Compare(Compare),
+    /// Appends beside idle and reading followers.
+    Beside(Beside),
+    /// Two builds of this program by turns: ratios of the second to the first.
+    Builds(Builds),
+}
+
+#[derive(Debug, Args)]
+struct Beside {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// Short repetitions: less than a minute in all.
+    #[arg(long)]
+    quick: bool,
+    /// Where files of stores lie while it runs.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Builds {
+    /// The program that is compared with.
+    old: PathBuf,
+    /// The program whose ratios are reported.
+    new: PathBuf,
+    /// How often each runs.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// What `compare` of both gets, as `-- --quick --only W1 --store postgres`.
+    #[arg(last = true)]
+    arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +101,14 @@ pub enum Ground {
 }
 
 impl Ground {
+    async fn place(self, folder: &Path) -> Result<Place, BoxError> {
+        match self {
+            Self::Memory => Ok(Place::memory()),
+            Self::Sqlite => Place::sqlite(folder),
+            Self::Postgres => Place::postgres(&PostgresServer::shared_url()?).await,
+        }
+    }
+
     fn contestants(self, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
         let folder = || folder.to_owned();
         Ok(match self {
@@ -93,11 +133,14 @@ impl Ground {
 
 /// Does what the command line says; `peers` are those that this program is built with.
 pub async fn execute(peers: Option<Peers>) -> ExitCode {
-    let Task::Compare(compare) = Arguments::parse().task;
-    let outcome = match (compare.peers, peers) {
-        (true, None) => with_peers(),
-        (true, peers) => compare_all(&compare, peers).await,
-        (false, _) => compare_all(&compare, None).await,
+    let outcome = match Arguments::parse().task {
+        Task::Compare(compare) => match (compare.peers, peers) {
+            (true, None) => with_peers(),
+            (true, peers) => compare_all(&compare, peers).await,
+            (false, _) => compare_all(&compare, None).await,
+        },
+        Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -123,6 +166,43 @@ fn with_peers() -> Result<ExitCode, BoxError> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+fn two_builds(builds: &Builds) -> Result<ExitCode, BoxError> {
+    let mark = Machine::mark();
+    let lines = builds::compare(&builds.old, &builds.new, builds.rounds, &builds.arguments)?;
+    println!("{mark}\n");
+    println!("| workload | clients | who | unit | new to old | min–max | rounds |");
+    println!("|---|---|---|---|---|---|---|");
+    println!("{}", lines.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
+    let (rounds, time) = if beside.quick { (3, 150) } else { (9, 1_000) };
+    let folder = folder(beside.folder.as_deref())?;
+    let grounds = match &*beside.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    println!("{}\n", Machine::mark());
+    println!("| store | writers | followers | appends/s | to none | min–max |");
+    println!("|---|---|---|---|---|---|");
+    for ground in grounds {
+        let place = async || ground.place(&folder).await;
+        let time = std::time::Duration::from_millis(time);
+        let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Beside the program: the system's own folder for temporary files may lie in memory.
+fn folder(given: Option<&Path>) -> Result<PathBuf, BoxError> {
+    Ok(match given {
+        Some(folder) => folder.to_owned(),
+        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
+    })
+}
+
 /// Measures, and fails unless all who took part could be.
 async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode, BoxError> {
     let plan = match (compare.quick, peers) {
@@ -130,15 +210,12 @@ async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode
         (true, Some(_)) => Plan::QUICK_WITH_PEERS,
         (false, _) => Plan::FULL,
     };
-    let folder = match &compare.folder {
-        Some(folder) => folder.clone(),
-        // Beside the program: the system's own folder for temporary files may lie in memory.
-        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
-    };
+    let folder = folder(compare.folder.as_deref())?;
     let grounds = match &*compare.store {
         [] => Ground::value_variants(),
         some => some,
     };
+    let mark = Machine::mark();
     let machine = Machine::look();
     eprintln!("{}, {} cores · {}", machine.processor, machine.cores, machine.system);
     // All before the first is measured: what is missing is told at once.
@@ -170,7 +247,7 @@ async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode
         }
         progress.finish_and_clear();
     }
-    println!("{}", report::table(&cells));
+    println!("{mark}\n{}", report::table(&cells));
     if let Some(file) = &compare.json {
         std::fs::write(file, report::json_lines(&cells)?)?;
     }

@@ -76,12 +76,15 @@
 #![allow(clippy::disallowed_methods, reason = "measuring reads the clock")]
 
 pub mod annals_store;
+pub mod beside;
+pub mod builds;
 pub mod command;
 pub mod contestant;
 pub mod limits;
 pub mod machine;
 pub mod measure;
 pub mod page;
+pub mod place;
 pub mod report;
 pub mod run;
 pub mod sample;

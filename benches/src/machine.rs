@@ -3,6 +3,9 @@
 use serde::Serialize;
 use sysinfo::System;
 
+/// Below this load average a machine counts as quiet.
+const QUIET: f64 = 1.5;
+
 /// Where figures were measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -21,6 +24,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Whether the machine was quiet before a measurement: the first line of each report.
+    #[must_use]
+    pub fn mark() -> String {
+        mark_of(System::load_average().one)
+    }
+
     /// This one.
     #[must_use]
     pub fn look() -> Self {
@@ -38,6 +47,16 @@ impl Machine {
             command: format!("annals-benches {}", arguments.join(" ")),
         }
     }
+}
+
+/// By the load average of the last minute.
+fn mark_of(load: f64) -> String {
+    if load < QUIET {
+        return format!("The machine was quiet before it began: load {load:.2}.");
+    }
+    format!(
+        "NOT QUIET: load {load:.2} before it began, {QUIET} is allowed. Compare nothing with these figures."
+    )
 }
 
 /// Watches the greatest memory use of this process. Only Linux tells it.
@@ -67,4 +86,15 @@ fn field(name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_machine_is_marked() {
+        assert!(mark_of(1.49).starts_with("The machine was quiet"));
+        assert!(mark_of(1.5).starts_with("NOT QUIET"));
+    }
 }

@@ -6,49 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
+pub use crate::append::{Append, recording_time};
 pub use crate::bell::{Bell, Ring};
 use crate::capability::Capabilities;
-pub use crate::clock::{cut_to_micros, recording_time};
-pub use crate::condition::Facts;
-use crate::condition::WriteCondition;
+pub use crate::clock::cut_to_micros;
 use crate::error::Result;
-use crate::event::{NewEvent, StoredEvent};
+use crate::event::StoredEvent;
 pub use crate::follow::{Wake, follow};
+pub use crate::judge::Facts;
 pub use crate::listing::check_list;
-use crate::name::StreamId;
 pub use crate::page::{EventPages, Page};
 use crate::query::{Query, ReadOptions};
-
-/// What one call appends to one stream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Append {
-    /// The stream to append to; it need not exist.
-    pub stream: StreamId,
-    /// The events, in order. Without events it is a guard: only the condition is judged.
-    pub events: Vec<NewEvent>,
-    /// What must hold for the whole call to succeed.
-    pub condition: WriteCondition,
-}
-
-impl Append {
-    /// Appends `events` to `stream` if `condition` holds.
-    pub fn new(
-        stream: StreamId,
-        events: impl IntoIterator<Item = NewEvent>,
-        condition: WriteCondition,
-    ) -> Self {
-        Self { stream, events: events.into_iter().collect(), condition }
-    }
-
-    /// A guard: appends nothing, and fails the call unless `condition` holds for `stream`.
-    #[must_use]
-    pub fn guard(stream: StreamId, condition: WriteCondition) -> Self {
-        Self::new(stream, [], condition)
-    }
-}
 
 /// A database that keeps a log of events. The conformance suite (`annals-testkit`) proves each rule below.
 ///
@@ -97,18 +66,16 @@ impl Append {
 /// - **C1** What is not declared is rejected with `Unsupported`, never approximated or ignored.
 /// - **D1** Where `durable` is declared, what `append` acknowledged survives kill -9 of process or server, and
 ///   power loss as far as the database promises it.
+/// - **D2** *History*: what an adapter remembers of the store is checked against the store in the statement that relies
+///   on it. If the store went back or was replaced, the adapter forgets and judges anew: nothing is acknowledged that
+///   breaks A2 to A4, nothing is read under a wrong name.
 /// - **C2** *Close*: after `close` every call, and every open read at its next poll, ends with `Error::Closed`. `close`
 ///   finishes the appends that were taken, may be called again and may be dropped, does not wait for reads that nobody
 ///   polls, and closes no pool that the caller brought.
 ///
-/// **After the store went back** (D2; the suite has no hook for it yet): whatever an adapter remembers of the store is
-/// checked against the store in the statement that relies on it. If the store went back (a fail-over that lost commits, a
-/// restore, emptied tables) or was replaced, the adapter forgets what it knew and judges anew: no append is acknowledged
-/// that breaks A2 to A4, and nothing is read under a wrong name.
-///
 /// # For implementors
 /// 1. `append`: call [`Capabilities::check_append`]; return at once if there are no writes. In one transaction
-///    look up the [`Facts`] of each write, call [`WriteCondition::evaluate`], reject known ids, number
+///    look up the [`Facts`] of each write, call [`WriteCondition::evaluate`](crate::WriteCondition::evaluate), reject known ids, number
 ///    and insert the events under the lock that commits them. Return them in the order given, as
 ///    [`StoredEvent::new`] makes them.
 /// 2. `read`: call [`Capabilities::check_read`] and return its error as the only item. Read by key (`sequence number >

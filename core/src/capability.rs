@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::Append;
+use crate::append::Append;
 use crate::clock;
 use crate::condition::{MAX_CONDITION_DEPTH, WriteCondition};
 use crate::error::{Error, Result};

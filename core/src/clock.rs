@@ -6,8 +6,6 @@ use std::time::Instant;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
-
 /// Where a store takes `recorded_at` from. Tests give their own.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now. Order never depends on it, so it may stand still or run backwards.
@@ -48,19 +46,6 @@ pub fn cut_to_micros(time: OffsetDateTime) -> OffsetDateTime {
     let time = time.checked_to_offset(UtcOffset::UTC).unwrap_or(time);
     let nanos = time.nanosecond() / 1_000 * 1_000;
     time.replace_nanosecond(nanos).unwrap_or(time)
-}
-
-/// For adapters: the time of `clock` as `recorded_at` of what is appended now.
-///
-/// # Errors
-/// [`Error::Invalid`] if it lies outside the years 1 to 9999 of UTC: an event of such a time could not be read back.
-pub fn recording_time(clock: &dyn Clock) -> Result<OffsetDateTime> {
-    let now = clock.now();
-    if is_storable(now) {
-        Ok(cut_to_micros(now))
-    } else {
-        Err(Error::invalid("the clock of the store is not in the years 1 to 9999 of UTC"))
-    }
 }
 
 /// Whether every store can keep `time`: its UTC form lies in the years 1 to 9999.

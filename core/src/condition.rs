@@ -1,4 +1,4 @@
-//! Write conditions: a closed algebra, judged by one pure function.
+//! Write conditions: a closed algebra.
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr};
@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use crate::event::{EventId, StoredEvent};
 use crate::name::StreamId;
 use crate::position::{Position, SequenceNumber};
@@ -77,50 +76,6 @@ pub trait Predicate: fmt::Debug + Send + Sync + 'static {
     fn holds(&self, last: Option<&StoredEvent>) -> bool;
 }
 
-/// What an adapter looks up, inside its transaction, to have a condition judged.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Facts {
-    /// The position of the stream's last event; `None` if the stream is empty.
-    pub head: Option<Position>,
-    /// The id of the stream's last event; needed only if [`WriteCondition::needs_last_id`] says so.
-    pub last_id: Option<EventId>,
-    /// The stream's last event; needed only if [`WriteCondition::needs_last_event`] says so.
-    pub last: Option<StoredEvent>,
-    /// For each of [`WriteCondition::queries`], in that order, an event that matches (any one will do).
-    pub matches: Vec<Option<SequenceNumber>>,
-}
-
-impl Facts {
-    /// A stream whose last event is at `head`; `None`: an empty stream.
-    #[must_use]
-    pub fn new(head: Option<Position>) -> Self {
-        Self { head, ..Self::default() }
-    }
-
-    /// Adds [`last_id`](Self::last_id).
-    #[must_use]
-    pub fn with_last_id(mut self, id: Option<EventId>) -> Self {
-        self.last_id = id;
-        self
-    }
-
-    /// Adds [`last`](Self::last), and its id.
-    #[must_use]
-    pub fn with_last(mut self, last: Option<StoredEvent>) -> Self {
-        self.last_id = last.as_ref().map(StoredEvent::id);
-        self.last = last;
-        self
-    }
-
-    /// Adds [`matches`](Self::matches).
-    #[must_use]
-    pub fn with_matches(mut self, matches: Vec<Option<SequenceNumber>>) -> Self {
-        self.matches = matches;
-        self
-    }
-}
-
 /// A condition that did not hold: what was expected and what was found.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -162,7 +117,7 @@ impl WriteCondition {
         })
     }
 
-    /// For adapters: the queries whose matches [`Facts::matches`] must hold, in order.
+    /// For adapters: the queries whose matches [`Facts::matches`](crate::adapter::Facts::matches) must hold, in order.
     #[must_use]
     pub fn queries(&self) -> Vec<(&Query, SequenceNumber)> {
         let query = |leaf| match leaf {
@@ -172,50 +127,20 @@ impl WriteCondition {
         self.leaves().filter_map(query).collect()
     }
 
-    /// For adapters: whether [`Facts::last`] must be looked up.
+    /// For adapters: whether [`Facts::last`](crate::adapter::Facts::last) must be looked up.
     #[must_use]
     pub fn needs_last_event(&self) -> bool {
         self.leaves().any(|leaf| matches!(leaf, Self::Custom(_)))
     }
 
-    /// For adapters: whether [`Facts::last_id`] must be looked up.
+    /// For adapters: whether [`Facts::last_id`](crate::adapter::Facts::last_id) must be looked up.
     #[must_use]
     pub fn needs_last_id(&self) -> bool {
         self.leaves().any(|leaf| matches!(leaf, Self::LastEventIs(_)))
     }
 
-    /// For layers: the same condition with each part that has no parts of its own replaced by what `leaf` makes of it.
-    /// A layer that stores events in another form rewrites queries and predicates so, without knowing every variant.
-    ///
-    /// # Errors
-    /// The first error of `leaf`, and [`Error::Invalid`] if the condition nests deeper than [`MAX_CONDITION_DEPTH`].
-    pub fn map_leaves(self, mut leaf: impl FnMut(Self) -> Result<Self>) -> Result<Self> {
-        self.check_depth(MAX_CONDITION_DEPTH)?;
-        self.map_parts(&mut leaf)
-    }
-
-    /// Recurses no deeper than [`MAX_CONDITION_DEPTH`], which the caller has checked.
-    fn map_parts(self, leaf: &mut impl FnMut(Self) -> Result<Self>) -> Result<Self> {
-        let mut map = |parts: Vec<Self>| -> Result<Vec<Self>> {
-            parts.into_iter().map(|part| part.map_parts(leaf)).collect()
-        };
-        match self {
-            Self::All(parts) => Ok(Self::All(map(parts)?)),
-            Self::Any(parts) => Ok(Self::Any(map(parts)?)),
-            one => leaf(one),
-        }
-    }
-
-    /// Rejects a condition that nests deeper than `most`.
-    pub(crate) fn check_depth(&self, most: usize) -> Result<()> {
-        if self.is_deeper_than(most) {
-            return Err(Error::invalid(format!("a condition nests at most {most} deep")));
-        }
-        Ok(())
-    }
-
     /// Nesting costs no stack, a leaf no memory.
-    fn is_deeper_than(&self, most: usize) -> bool {
+    pub(crate) fn is_deeper_than(&self, most: usize) -> bool {
         let mut first = Some((self, 1));
         let mut rest = Vec::new();
         while let Some((condition, depth)) = first.take().or_else(|| rest.pop()) {
@@ -227,82 +152,6 @@ impl WriteCondition {
             }
         }
         false
-    }
-
-    /// Judges the condition on the facts: the one definition that every adapter shares.
-    ///
-    /// # Errors
-    /// [`Error::ConditionFailed`] when it does not hold; [`Error::Invalid`] when `facts` do not answer all
-    /// [`queries`](Self::queries), which is a bug of the adapter.
-    pub fn evaluate(&self, stream: &StreamId, facts: &Facts) -> Result<()> {
-        let mut judge = Judge { stream, facts, answers: facts.matches.iter() };
-        judge.judge(self)?.map_err(|unmet| Error::ConditionFailed(Box::new(unmet)))
-    }
-}
-
-struct Judge<'a> {
-    stream: &'a StreamId,
-    facts: &'a Facts,
-    answers: std::slice::Iter<'a, Option<SequenceNumber>>,
-}
-
-impl Judge<'_> {
-    /// Visits every leaf, also where the outcome is known, so that answers and queries stay in step.
-    fn judge(&mut self, condition: &WriteCondition) -> Result<Result<(), Unmet>> {
-        let head = self.facts.head;
-        let mut matched = None;
-        let holds = match condition {
-            WriteCondition::Always => true,
-            WriteCondition::StreamIsEmpty => head.is_none(),
-            WriteCondition::StreamExists => head.is_some(),
-            WriteCondition::PositionIs(position) => head == Some(*position),
-            WriteCondition::LastEventIs(id) => self.facts.last_id == Some(*id),
-            WriteCondition::Custom(predicate) => predicate.holds(self.facts.last.as_ref()),
-            WriteCondition::NoMatch { .. } => {
-                let answer = self.answers.next();
-                matched =
-                    *answer.ok_or_else(|| Error::invalid("facts do not answer all queries"))?;
-                matched.is_none()
-            }
-            WriteCondition::All(parts) => return self.all(parts),
-            WriteCondition::Any(parts) => return self.any(parts),
-        };
-        Ok(if holds { Ok(()) } else { Err(self.unmet(condition.clone(), matched)) })
-    }
-
-    fn all(&mut self, parts: &[WriteCondition]) -> Result<Result<(), Unmet>> {
-        let mut outcome = Ok(());
-        for part in parts {
-            let judged = self.judge(part)?;
-            outcome = outcome.and(judged);
-        }
-        Ok(outcome)
-    }
-
-    fn any(&mut self, parts: &[WriteCondition]) -> Result<Result<(), Unmet>> {
-        let mut holds = false;
-        let mut failed = WriteCondition::Any(Vec::new());
-        let mut matched = None;
-        for part in parts {
-            match self.judge(part)? {
-                Ok(()) => holds = true,
-                Err(unmet) => {
-                    matched = matched.or(unmet.matched);
-                    failed = failed | unmet.failed;
-                }
-            }
-        }
-        if let WriteCondition::Any(leaves) = &mut failed
-            && leaves.len() == 1
-            && let Some(only) = leaves.pop()
-        {
-            failed = only;
-        }
-        Ok(if holds { Ok(()) } else { Err(self.unmet(failed, matched)) })
-    }
-
-    fn unmet(&self, failed: WriteCondition, matched: Option<SequenceNumber>) -> Unmet {
-        Unmet { stream: self.stream.clone(), failed, actual: self.facts.head, matched }
     }
 }
 

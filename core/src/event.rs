@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::clock::{self, Clock, SystemClock};
-use crate::error::{Error, Result};
 use crate::name::{EventName, InvalidName, StreamId, Tag};
 use crate::payload::{Metadata, Payload};
 use crate::position::{Position, SequenceNumber};
@@ -32,6 +31,29 @@ impl EventId {
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
+    }
+
+    /// The id of the `nth` event that follows from this one, or from the command with this id, counted from 0: a UUID
+    /// of version 5 with this id as its namespace. Who does the same work again draws the same ids, so the log recognises the repeat.
+    ///
+    /// Several workers that follow the same events each begin with [`derived_for`](Self::derived_for):
+    ///
+    /// ```
+    /// # use annals::EventId;
+    /// let input = EventId::generate();
+    /// assert_eq!(input.derived_for("invoices").derived(0), input.derived_for("invoices").derived(0));
+    /// assert_ne!(input.derived_for("invoices").derived(0), input.derived_for("letters").derived(0));
+    /// ```
+    #[must_use]
+    pub fn derived(&self, nth: u64) -> Self {
+        Self(Uuid::new_v5(&self.0, &nth.to_be_bytes()))
+    }
+
+    /// The id that the worker of this name derives the ids of its events from. No name without control characters draws
+    /// the id of any [`derived`](Self::derived) event.
+    #[must_use]
+    pub fn derived_for(&self, name: &str) -> Self {
+        Self(Uuid::new_v5(&self.0, name.as_bytes()))
     }
 
     /// The id as a UUID.
@@ -225,18 +247,6 @@ impl NewEvent {
         occurred_at: OffsetDateTime,
     ) -> Self {
         Self { id, name, payload, metadata: None, tags: Tags::NONE, occurred_at }
-    }
-
-    /// The same with a JSON payload.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the name is invalid or the payload does not serialize.
-    pub fn json(
-        name: impl TryInto<EventName, Error: Into<InvalidName>>,
-        payload: &(impl Serialize + ?Sized),
-    ) -> Result<Self> {
-        let name = name.try_into().map_err(|error| Error::from(error.into()))?;
-        Ok(Self::new(name, Payload::json(payload)?))
     }
 
     /// Sets the id.

@@ -14,14 +14,17 @@
 //! | `annals.read_failed` | warn | adapter, error |
 
 pub mod adapter;
+mod append;
 mod bell;
 mod capability;
 mod clock;
 mod condition;
+mod context;
 mod error;
 mod event;
 mod follow;
 mod handlers;
+mod judge;
 mod listing;
 mod name;
 mod page;
@@ -34,10 +37,12 @@ mod source;
 mod store;
 mod trace;
 
-pub use adapter::{Append, StorageAdapter};
+pub use adapter::StorageAdapter;
+pub use append::Append;
 pub use capability::{Capabilities, KnownIds, Order};
 pub use clock::{Clock, SystemClock};
 pub use condition::{LAYER_CONDITION_DEPTH, MAX_CONDITION_DEPTH, Predicate, Unmet, WriteCondition};
+pub use context::Context;
 pub use error::{BoxError, Error, Failure, ProjectionError, Result};
 pub use event::{EventId, EventRecord, NewEvent, StoredEvent, Tags};
 pub use handlers::Handlers;

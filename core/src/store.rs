@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use crate::adapter::{Append, StorageAdapter};
+use crate::adapter::StorageAdapter;
+use crate::append::Append;
 use crate::capability::Capabilities;
 use crate::condition::{LAYER_CONDITION_DEPTH, MAX_CONDITION_DEPTH, WriteCondition};
 use crate::error::{Error, Result};

@@ -8,7 +8,8 @@ use std::time::Instant;
 use futures_core::Stream;
 use tracing::{Level, enabled, event};
 
-use crate::adapter::{Append, StorageAdapter};
+use crate::adapter::StorageAdapter;
+use crate::append::Append;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::event::StoredEvent;

@@ -1,13 +1,19 @@
 //! What the examples are made of, so that tests can call it.
 
 pub mod activity;
+pub mod bank;
 pub mod chart;
+pub mod course_enrolment;
 pub mod git;
 pub mod import;
 pub mod quickstart;
+pub mod repository;
 pub mod store;
+pub mod story;
 pub mod tables;
 pub mod terminal;
+pub mod training_school;
+pub mod universe;
 
 /// The programs in the READMEs are tests of the documentation.
 #[cfg(doctest)]
@@ -20,6 +26,8 @@ mod readme {
     mod postgres {}
     #[doc = include_str!("../../adapters/sqlite/README.md")]
     mod sqlite {}
+    #[doc = include_str!("../../domain/README.md")]
+    mod domain {}
     #[doc = include_str!("../../state/README.md")]
     mod state {}
     #[doc = include_str!("../../testkit/README.md")]

@@ -1,14 +1,16 @@
 //! Opens the store that the command line names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{BoxError, Error, EventStore};
-use annals_memory::MemoryAdapter;
-use annals_postgres::PostgresOptions;
+use annals_memory::{MemoryAdapter, MemoryState};
 use annals_postgres::tokio_postgres::Config;
 use annals_postgres::tokio_postgres::config::Host;
-use annals_sqlite::SqliteOptions;
+use annals_postgres::{PostgresAdapter, PostgresOptions};
+use annals_sqlite::{SqliteAdapter, SqliteOptions};
+use annals_state::StateStore;
 
 /// Opens the store of this name: `memory`, the path of an SQLite file, or the URL or the connection string
 /// (`host=localhost dbname=app`) of a PostgreSQL database. It is made if it is not there. What begins as a connection
@@ -20,27 +22,57 @@ use annals_sqlite::SqliteOptions;
 /// # Cancel safety
 /// If it is dropped before it is done, nothing stays open.
 pub async fn open(name: &str) -> Result<EventStore, BoxError> {
-    if name.is_empty() || (name.contains("://") && !is_postgres(name)) {
-        return Err(format!("there is no store {:?}; give: {CHOICES}", shown(name)).into());
-    }
+    check(name)?;
     of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
 }
 
+/// Opens the state store of this name, which may be the same as that of a log.
+///
+/// # Errors
+/// As [`open`].
+///
+/// # Cancel safety
+/// As [`open`].
+pub async fn open_state(name: &str) -> Result<Arc<dyn StateStore>, BoxError> {
+    check(name)?;
+    state_of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
+}
+
+fn check(name: &str) -> Result<(), BoxError> {
+    if name.is_empty() || (name.contains("://") && !is_postgres(name)) {
+        return Err(format!("there is no store {:?}; give: {CHOICES}", shown(name)).into());
+    }
+    Ok(())
+}
+
 async fn of(name: &str) -> annals::Result<EventStore> {
-    if name == "memory" {
-        return Ok(EventStore::new(MemoryAdapter::new()));
-    }
-    if is_postgres(name) {
-        let options = PostgresOptions::new(name).map_err(|error| {
-            // What a parser does not understand, and so repeats, may be a part of a password.
-            if config(name).is_some() { error } else { Error::invalid(UNREADABLE) }
-        })?;
-        options.migrate().await?;
-        return Ok(EventStore::new(options.connect().await?));
-    }
+    Ok(match name {
+        "memory" => EventStore::new(MemoryAdapter::new()),
+        name if is_postgres(name) => EventStore::new(postgres(name).await?),
+        name => EventStore::new(sqlite(name).await?),
+    })
+}
+
+async fn state_of(name: &str) -> annals::Result<Arc<dyn StateStore>> {
+    Ok(match name {
+        "memory" => Arc::new(MemoryState::new()),
+        name if is_postgres(name) => Arc::new(postgres(name).await?.state()),
+        name => Arc::new(sqlite(name).await?.state()),
+    })
+}
+
+async fn postgres(name: &str) -> annals::Result<PostgresAdapter> {
+    let options = PostgresOptions::new(name).map_err(|error| {
+        // What a parser does not understand, and so repeats, may be a part of a password.
+        if config(name).is_some() { error } else { Error::invalid(UNREADABLE) }
+    })?;
+    options.migrate().await?;
+    options.connect().await
+}
+
+async fn sqlite(name: &str) -> annals::Result<SqliteAdapter> {
     // Several programs may be at work on the file: SQLite does not let them take turns.
-    let options = SqliteOptions::new().with_lock_timeout(Duration::from_secs(60));
-    Ok(EventStore::new(options.open(name).await?))
+    SqliteOptions::new().with_lock_timeout(Duration::from_secs(60)).open(name).await
 }
 
 const CHOICES: &str = "memory, the path of an SQLite file, or the URL or the connection string of a PostgreSQL database";

@@ -9,11 +9,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::document::{CollectionName, IndexName};
-use crate::documents::Documents;
 use crate::error::{Result, StateError};
-use crate::find::{By, Find};
-use crate::plan::{Plan, plan};
-use crate::store::StateStore;
+use crate::find::By;
 use crate::value::{Path, encode, invert};
 
 /// The most indexes of a collection.
@@ -156,7 +153,7 @@ impl<T> Collection<T> {
 
     /// Declares the number of the schema that `T` has now, and how a state of an older one becomes one of it. Filters,
     /// sorts and indexes see the result. In a collection with indexes a new number needs a
-    /// [`reindex`](Documents::reindex).
+    /// [`reindex`](crate::Documents::reindex).
     ///
     /// # Errors
     /// [`StateError::Invalid`] for schema 0.
@@ -173,25 +170,10 @@ impl<T> Collection<T> {
         Ok(self)
     }
 
-    /// The documents of this collection in `store`.
-    #[must_use]
-    pub fn on(self, store: Arc<dyn StateStore>) -> Documents<T> {
-        Documents::new(self, store)
-    }
-
     /// The collection's name.
     #[must_use]
     pub fn name(&self) -> &CollectionName {
         &self.name
-    }
-
-    /// How `find` would be made: a pure function of the two, which changes no result.
-    ///
-    /// # Errors
-    /// [`StateError::Invalid`] if the find makes no sense or goes beyond a bound; it says which.
-    pub fn plan(&self, find: &Find) -> Result<Plan> {
-        find.check(&self.name)?;
-        Ok(plan(&self.indexes, find))
     }
 
     /// A state of schema `from` as one of the current schema.

@@ -38,6 +38,14 @@ pub(crate) struct Known {
     pub(crate) reindexing: bool,
 }
 
+impl<T> Collection<T> {
+    /// The documents of this collection in `store`.
+    #[must_use]
+    pub fn on(self, store: Arc<dyn StateStore>) -> Documents<T> {
+        Documents::new(self, store)
+    }
+}
+
 impl<T> Documents<T> {
     pub(crate) fn new(collection: Collection<T>, store: Arc<dyn StateStore>) -> Self {
         let cut = usize::try_from(store.capabilities().max_entry_key_bytes).unwrap_or(usize::MAX);
@@ -203,6 +211,24 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
     ) -> Result<Option<Stored<T>>> {
         let found = get_all(&self.store, vec![self.key(id)?]).await?.pop().flatten();
         found.map(|document| typed(&self.collection, document)).transpose()
+    }
+
+    /// The documents of these ids, in their order; `None` where there is none. They are of one moment if they fit into
+    /// one answer of the store.
+    ///
+    /// # Errors
+    /// [`StateError::Undecodable`] of the first document that cannot be read as a `T`, and those of [`StateStore::get`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing and may be dropped at any await.
+    pub async fn get_each(
+        &self,
+        ids: impl IntoIterator<Item = DocumentId>,
+    ) -> Result<Vec<Option<Stored<T>>>> {
+        let key = |id| DocumentKey { collection: self.collection.name.clone(), id };
+        let found = get_all(&self.store, ids.into_iter().map(key).collect()).await?;
+        let read = |document| typed(&self.collection, document);
+        found.into_iter().map(|document| document.map(read).transpose()).collect()
     }
 
     /// Puts `value` as the document of this id, with its entries in all indexes. Returns its revision.

@@ -6,7 +6,8 @@ use annals::Direction;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::collection::{Index, Part};
+use crate::collection::{Collection, Index, Part};
+use crate::error::Result;
 use crate::filter::Filter;
 use crate::find::{By, Find};
 use crate::range::{KeyRange, merge, of_comparison};
@@ -75,6 +76,17 @@ impl fmt::Display for Plan {
             many => write!(f, ", {many} ranges")?,
         }
         f.write_str(if self.is_ordered() { ", in order" } else { ", sorted in memory" })
+    }
+}
+
+impl<T> Collection<T> {
+    /// How `find` would be made: a pure function of the two, which changes no result.
+    ///
+    /// # Errors
+    /// [`StateError::Invalid`](crate::StateError::Invalid) if the find makes no sense or goes beyond a bound; it says which.
+    pub fn plan(&self, find: &Find) -> Result<Plan> {
+        find.check(&self.name)?;
+        Ok(plan(&self.indexes, find))
     }
 }
 

@@ -6,7 +6,6 @@ use annals::Payload;
 use bytes::Bytes;
 
 use crate::document::{DocumentKey, IndexName, Revision};
-use crate::error::{Result, StateError};
 
 /// What must hold of a document before the commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -121,7 +120,7 @@ impl Write {
 /// # Sent again
 /// A commit that expects [`Expected::Is`] of at least one document that it puts or deletes is made at most once,
 /// however often it is sent. With only [`Expected::Absent`] that holds while nobody deletes these documents; with
-/// [`Expected::Any`] it is made each time. After [`OutcomeUnknown`](StateError::OutcomeUnknown) it was certainly made
+/// [`Expected::Any`] it is made each time. After [`OutcomeUnknown`](crate::StateError::OutcomeUnknown) it was certainly made
 /// if a document that it put still has its revision. If none has, that stays unknown, because a later commit may have
 /// replaced them all; a commit that also puts a document which nobody else puts can always be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,24 +189,5 @@ impl fmt::Display for Conflict {
             None => write!(f, "{} does not exist", self.key)?,
         }
         write!(f, ", expected {}", self.expected)
-    }
-}
-
-/// For implementors: judges the expectations of a commit on the revisions that its documents have, in the order of the
-/// writes. The one definition that every store shares.
-///
-/// # Errors
-/// - [`StateError::Conflict`] of the first write, in the order of keys, whose expectation does not hold.
-/// - [`StateError::Invalid`] if `found` has another length than `writes`, which is a bug of the store.
-pub fn judge(writes: &[Write], found: &[Option<Revision>]) -> Result<()> {
-    if writes.len() != found.len() {
-        return Err(StateError::invalid("the store did not look all documents of the commit up"));
-    }
-    let failed = writes.iter().zip(found).filter(|(write, found)| !write.expected.holds(**found));
-    match failed.min_by(|(a, _), (b, _)| a.key.cmp(&b.key)) {
-        None => Ok(()),
-        Some((write, found)) => {
-            Err(Conflict::new(write.key.clone(), write.expected, *found).into())
-        }
     }
 }

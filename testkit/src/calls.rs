@@ -9,7 +9,7 @@ use annals::{
 use annals::{Position, StorageAdapter};
 use futures_util::StreamExt;
 
-use crate::check::chain;
+use crate::error::chain;
 use crate::generate::valid;
 use crate::model::{Condition, Event, Item, Mark, NAMES, Op, Outcome, Scope, Stored, Write};
 

@@ -1,29 +1,22 @@
 //! The list of checks.
 
-use crate::check::Check;
+use crate::storage::Check;
 
 mod append;
 mod batch;
 mod capability;
-mod clients;
 mod close;
-mod composition;
 mod condition;
 mod connection;
 mod crowd;
 mod custom;
-mod decided_race;
-mod decisions;
 mod dropped;
-mod drops;
 mod durability;
 mod follow;
-mod following;
 mod gated;
+mod histories;
 mod history;
 mod ids;
-mod judged;
-mod ledger;
 mod model;
 mod multi;
 mod name;
@@ -37,17 +30,14 @@ mod query;
 mod query_condition;
 mod race;
 mod read;
-mod reading;
-mod refusal;
-mod refusals;
 mod resource;
 mod runtime;
-mod scan;
 mod sequence;
+mod steps;
+mod support;
 mod through;
 mod time;
 mod visibility;
-mod world;
 
 /// Every check, in the order of reports.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
@@ -74,6 +64,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         visibility::CHECKS,
         partial::CHECKS,
         never_skips::CHECKS,
+        steps::CHECKS,
         gated::CHECKS,
         follow::CHECKS,
         close::CHECKS,
@@ -85,6 +76,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         process::CHECKS,
         model::CHECKS,
         history::CHECKS,
+        histories::CHECKS,
     ]
     .into_iter()
     .flatten()

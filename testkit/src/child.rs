@@ -8,10 +8,10 @@ use annals::{Position, StreamId, WriteCondition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::check::{Failure, Outcome};
-use crate::context::{Context, Subject, event, events, most, within};
-use crate::scratch;
-use crate::suite::{Flavour, Suite, runtime};
+use crate::engine::{Failure, Outcome};
+use crate::engine::{Flavour, SCRATCH, runtime, scratch_made};
+use crate::storage::Suite;
+use crate::subject::{Context, Subject, event, events, most, within};
 
 /// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
 const VARIABLE: &str = "ANNALS_TESTKIT_CHILD";
@@ -100,7 +100,7 @@ async fn race(subject: &Subject) -> Outcome {
         match subject.append(&stream, vec![event("raced")], condition).await {
             Ok(_) => say("won"),
             Err(error) if error.is_condition_failed() => say("lost"),
-            Err(error) => say(&format!("failed {}", crate::check::chain(&error))),
+            Err(error) => say(&format!("failed {}", crate::error::chain(&error))),
         }
     }
     Ok(())
@@ -120,8 +120,8 @@ impl Child {
         let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
         let text = serde_json::to_string(&task).unwrap_or_default();
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        if let Some(folder) = scratch::made() {
-            command.env(scratch::VARIABLE, folder);
+        if let Some(folder) = scratch_made() {
+            command.env(SCRATCH, folder);
         }
         let mut process = command
             .env(VARIABLE, text)

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use annals::{BoxError, SequenceNumber, StorageAdapter};
 use async_trait::async_trait;
 
+#[cfg(doc)]
+use crate::NotRun;
+
 /// A store under test.
 pub type Store = Arc<dyn StorageAdapter>;
 
@@ -60,6 +63,19 @@ pub trait Harness: Send + Sync + 'static {
     ) -> Result<Box<dyn Any + Send>, BoxError> {
         let _ = namespace;
         Err(format!("the harness offers no {disturbance:?}").into())
+    }
+
+    /// Keeps what the store of a namespace holds now, in place of what was kept of it before; for [`Hook::TakeBack`].
+    async fn remember(&self, namespace: &str) -> Result<(), BoxError> {
+        let _ = namespace;
+        Err("the harness remembers no store".into())
+    }
+
+    /// Takes the store of a namespace back to what was [remembered](Self::remember), under the handles that are open
+    /// and without their help, as a restore or a fail-over does; for [`Hook::TakeBack`].
+    async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
+        let _ = namespace;
+        Err("the harness takes no store back".into())
     }
 
     /// The address of the server behind the store; for [`Hook::Proxy`].
@@ -116,6 +132,8 @@ pub enum Hook {
     Gate,
     /// [`Harness::disturb`] with this disturbance.
     Disturb(Disturbance),
+    /// [`Harness::remember`] and [`Harness::take_back`], where no other namespace uses the same store.
+    TakeBack,
     /// [`Harness::usage`].
     Usage,
     /// `open` reaches the same data from a child process that runs the same test binary, although neither
@@ -154,22 +172,3 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
     /// For the adapter: called where an append stands before its commit. Returns at once unless armed.
     async fn pass(&self);
 }
-
-/// The environment lacks what a store needs: its checks are not run, loudly.
-#[derive(Debug, Clone)]
-pub struct NotRun(String);
-
-impl NotRun {
-    /// Not run for this reason.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl fmt::Display for NotRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotRun {}

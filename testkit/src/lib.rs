@@ -7,7 +7,7 @@
 //!
 //! # The conformance suite
 //!
-//! An adapter's test is a [`Harness`], which opens stores, and [`main`], which makes each check a test of `cargo
+//! The suite needs the feature `conformance`. An adapter's test is a [`Harness`], which opens stores, and [`main`], which makes each check a test of `cargo
 //! test` and nextest. Only `open` is required:
 //!
 //! ```
@@ -47,10 +47,13 @@
 //! - A check is [required, optional or stochastic](Class), and ends in one of four [verdicts](Verdict): passed,
 //!   failed, not applicable, or not run because the harness or the environment lacks something. The last is never
 //!   taken for passed.
+//! - Checks **of your own** run beside them: a [`Check`] is data with an async function of a [`Context`], which opens
+//!   the store as a [`Subject`]. [`Suite::with_checks`] takes them, and [`engine::main`] runs such a suite.
 //! - Checks of random operations shrink what fails and print it as Rust source ([`model::Program`]); those of
 //!   concurrent clients record a history and look for an order of commits that explains it ([`history`]).
 //!
-//! [`Suite`] is the same as a library: it runs checks and gives a [`Report`].
+//! [`Suite`] is the same as a library: it runs checks and returns a [`Report`]. The [`engine`] knows nothing of
+//! storage: suites of other contracts are made of it too.
 //!
 //! ## Environment
 //!
@@ -72,11 +75,14 @@
 //!
 //! ## The zoo
 //!
-//! Who checks the checks? [`zoo::specimens`] are adapters that are known to be wrong, each with the checks that must
-//! catch it in every run, and odd ones that are right and must pass. `docs/promises.md` lists for each rule its checks,
-//! and how many specimens each of them catches.
+//! Who checks the checks? Adapters that are known to be wrong, each with the checks that must catch it in every run,
+//! and odd ones that are right and must pass: `testkit/tests/zoo/` in the repository. `docs/promises.md` lists for each
+//! rule its checks, and how many specimens each of them catches; a report names the checks that no specimen proves.
+//! [`engine::Zoo`] proves checks of your own in the same way.
 //!
 //! # For tests of applications
+//!
+//! These need no feature; whole [programs](strategy::programs) of operations need `conformance`.
 //!
 //! | to | take |
 //! |---|---|
@@ -113,53 +119,74 @@
 #![allow(clippy::indexing_slicing, reason = "a check that panics fails, as it should")]
 
 mod builder;
-mod calls;
-mod check;
-mod checks;
-mod child;
 mod clock;
-mod context;
+mod error;
 mod faulty;
-mod gate;
 pub mod generate;
-mod harness;
-pub mod history;
-mod html;
 mod id;
-mod markdown;
-pub mod model;
-mod op;
-mod pages;
-#[cfg(unix)]
-mod postgres;
+#[cfg(feature = "processing")]
+pub mod processing;
 mod projection;
-mod proxy;
 mod recording;
-mod report;
 mod rewriting;
-mod runner;
-mod scratch;
-mod sequential;
+#[cfg(feature = "state")]
+pub mod state;
 #[cfg(feature = "proptest")]
 pub mod strategy;
-mod suite;
-pub mod zoo;
+
+#[cfg(feature = "conformance")]
+pub mod engine;
+
+// Storage as a contract of the engine.
+#[cfg(feature = "conformance")]
+mod calls;
+#[cfg(feature = "conformance")]
+mod checks;
+#[cfg(feature = "conformance")]
+mod child;
+#[cfg(feature = "conformance")]
+mod gate;
+#[cfg(feature = "conformance")]
+mod harness;
+#[cfg(feature = "conformance")]
+pub mod history;
+#[cfg(feature = "conformance")]
+pub mod model;
+#[cfg(feature = "conformance")]
+mod op;
+#[cfg(feature = "conformance")]
+mod pages;
+#[cfg(feature = "conformance")]
+mod proxy;
+#[cfg(feature = "conformance")]
+mod sequential;
+#[cfg(feature = "conformance")]
+mod storage;
+#[cfg(feature = "conformance")]
+mod subject;
 
 pub use async_trait::async_trait;
 pub use builder::{NewEventBuilder, StoredEventBuilder};
-pub use check::{Check, Class, Failure, Feature, Missing, Need, Outcome, Rule};
 pub use clock::{FixedClock, ManualClock};
+pub use error::NotRun;
 pub use faulty::{Fault, Faulty, Point, polls};
-pub use gate::Latch;
-pub use harness::{Disturbance, Gate, Harness, Hook, NotRun, Opened, Store, Variant};
 pub use id::{SeededIds, SequentialIds};
-#[cfg(unix)]
-pub use postgres::PostgresServer;
 pub use projection::ProjectionBuilder;
-pub use proxy::{Proxy, Side};
 pub use recording::{Call, Recording, Request};
-pub use report::{Entry, Report, SUITE_VERSION, Tally, Verdict};
 pub use rewriting::Rewriting;
-pub use runner::main;
-pub use scratch::scratch;
-pub use suite::{Flavour, Profile, Suite};
+
+#[cfg(feature = "conformance")]
+pub use engine::{
+    Class, Contract, Entry, Failure, Flavour, Missing, Outcome, Profile, Report, Rule, Tally,
+    Verdict, scratch,
+};
+#[cfg(feature = "conformance")]
+pub use gate::Latch;
+#[cfg(feature = "conformance")]
+pub use harness::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant};
+#[cfg(feature = "conformance")]
+pub use proxy::{Proxy, Side};
+#[cfg(feature = "conformance")]
+pub use storage::{Check, Feature, Need, Storage, Suite, main};
+#[cfg(feature = "conformance")]
+pub use subject::{Context, Start, Subject};

@@ -2,7 +2,7 @@
 
 use annals::{Capabilities, Direction, Page, Query, ReadOptions, SequenceNumber};
 
-use crate::check::{Failure, Outcome, ensure};
+use crate::engine::{Failure, Outcome, ensure};
 
 /// The pages of a read so far, judged by what each says of those before it.
 pub(crate) struct Pages {

@@ -9,7 +9,7 @@ use annals::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
-use crate::check::chain;
+use crate::error::chain;
 
 /// How many calls are kept; of more, the last ones.
 const KEPT: usize = 10_000;

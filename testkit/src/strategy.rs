@@ -15,22 +15,25 @@
 
 use std::collections::HashMap;
 
+#[cfg(feature = "conformance")]
+mod programs;
+
 use annals::{
-    Append, Capabilities, CategoryName, Encoding, EventId, EventName, MAX_NAME_BYTES, Metadata,
-    NewEvent, Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber, Source,
-    StoredEvent, StreamId, StreamName, Tag, Tags, WriteCondition,
+    Append, CategoryName, Encoding, EventId, EventName, MAX_NAME_BYTES, Metadata, NewEvent,
+    Payload, Position, Query, QueryItem, ReadOptions, SequenceNumber, Source, StoredEvent,
+    StreamId, StreamName, Tag, Tags, WriteCondition,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::strategy::{NewTree, ValueTree};
-use proptest::test_runner::TestRunner;
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::generate::{self, NUMBERS, valid};
-use crate::model::Program;
+
+#[cfg(feature = "conformance")]
+pub use programs::{ProgramTree, Programs, programs};
 
 /// The deepest JSON that [`json`] makes.
 const DEEP: usize = 1_000;
@@ -286,83 +289,4 @@ pub fn logs(most: usize) -> impl Strategy<Value = Vec<StoredEvent>> + Clone {
         };
         events.into_iter().map(place).collect()
     })
-}
-
-/// Sequences of appends and reads that `capabilities` allow, for so many handles to one store. They shrink to the
-/// fewest and simplest operations, and print as Rust source; [`Program::run`] compares the answers with a model's.
-///
-/// ```
-/// use annals::StorageAdapter;
-/// use annals_memory::MemoryAdapter;
-/// use annals_testkit::strategy;
-/// use proptest::prelude::*;
-///
-/// let runtime = tokio::runtime::Runtime::new().unwrap();
-/// let capabilities = MemoryAdapter::new().capabilities();
-/// proptest!(ProptestConfig::with_cases(32), |(program in strategy::programs(capabilities, 2, 30))| {
-///     let store = MemoryAdapter::new();
-///     let outcome = runtime.block_on(program.run(&[store.clone(), store]));
-///     prop_assert_eq!(outcome, Ok(()));
-/// });
-/// ```
-#[must_use]
-pub const fn programs(capabilities: Capabilities, handles: usize, length: usize) -> Programs {
-    Programs { capabilities, handles, length }
-}
-
-/// The strategy that [`programs`] gives.
-#[derive(Debug, Clone)]
-pub struct Programs {
-    capabilities: Capabilities,
-    handles: usize,
-    length: usize,
-}
-
-impl Strategy for Programs {
-    type Tree = ProgramTree;
-    type Value = Program;
-
-    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
-        let seed = any::<u64>().new_tree(runner)?.current();
-        let program = Program::random(seed, self.capabilities, self.handles, self.length);
-        Ok(ProgramTree { failed: program.clone(), tried: program, smaller: Vec::new().into_iter() })
-    }
-}
-
-/// A program that shrinks.
-#[derive(Debug, Clone)]
-pub struct ProgramTree {
-    /// The smallest program known to fail.
-    failed: Program,
-    /// The one that is tried.
-    tried: Program,
-    /// Those to try next.
-    smaller: std::vec::IntoIter<Program>,
-}
-
-impl ProgramTree {
-    fn next(&mut self) -> bool {
-        let next = self.smaller.next();
-        let found = next.is_some();
-        self.tried = next.unwrap_or_else(|| self.failed.clone());
-        found
-    }
-}
-
-impl ValueTree for ProgramTree {
-    type Value = Program;
-
-    fn current(&self) -> Program {
-        self.tried.clone()
-    }
-
-    fn simplify(&mut self) -> bool {
-        self.failed = self.tried.clone();
-        self.smaller = self.failed.smaller().into_iter();
-        self.next()
-    }
-
-    fn complicate(&mut self) -> bool {
-        self.next()
-    }
 }

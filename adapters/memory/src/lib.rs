@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+mod append;
+mod candidates;
 mod ids;
 mod log;
 mod scan;

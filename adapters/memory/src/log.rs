@@ -5,17 +5,15 @@ use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::ops::Bound;
 
-use annals::adapter::Facts;
 use annals::{
-    Append, CategoryName, CategorySummary, Error, NewEvent, Position, Query, QueryItem,
-    ReadOptions, Result, SequenceNumber, Source, StoredEvent, StreamId, StreamName, StreamSummary,
-    Tag,
+    CategoryName, CategorySummary, EventId, NewEvent, Position, QueryItem, SequenceNumber, Source,
+    StoredEvent, StreamId, StreamName, StreamSummary, Tag,
 };
 use hashbrown::HashMap;
 use time::OffsetDateTime;
 
+use crate::candidates::Candidates;
 use crate::ids::Ids;
-use crate::scan::{Candidates, Scan};
 
 /// Events in sequence order; the indexes hold places in it, ascending.
 ///
@@ -61,35 +59,6 @@ impl Log {
         SequenceNumber::new(self.before + place as u64)
     }
 
-    /// All of `writes` or none: everything that can refuse comes before the first change. It takes the events
-    /// and leaves the conditions, because dropping a predicate runs the caller's code.
-    pub(crate) fn append(
-        &mut self,
-        writes: &mut [Append],
-        recorded_at: OffsetDateTime,
-    ) -> Result<Vec<StoredEvent>> {
-        let events = || writes.iter().flat_map(|write| &write.events);
-        if self.is_closed {
-            return Err(Error::closed(crate::NAME));
-        }
-        if let Some(known) = events().find(|event| self.ids.contains(&event.id)) {
-            return Err(Error::DuplicateEvent(known.id));
-        }
-        for write in &*writes {
-            write.condition.evaluate(&write.stream, &self.facts(write))?;
-        }
-        let count = events().count();
-        let left = SequenceNumber::MAX.value().saturating_sub(self.head().value());
-        if count as u64 > left {
-            return Err(Error::invalid("the log has no sequence numbers left"));
-        }
-        let mut stored = Vec::with_capacity(count);
-        for write in writes.iter_mut().filter(|write| !write.events.is_empty()) {
-            self.insert(&write.stream, std::mem::take(&mut write.events), recorded_at, &mut stored);
-        }
-        Ok(stored)
-    }
-
     /// The streams of `category` after `after`, at most `limit`.
     pub(crate) fn list_streams(
         &self,
@@ -133,31 +102,8 @@ impl Log {
         Some([time(places.first())?, time(places.last())?])
     }
 
-    fn facts(&self, write: &Append) -> Facts {
-        let places = self.places_of(&write.stream);
-        let head = places.len().checked_sub(1).map(|last| Position::new(last as u64));
-        let matches = write.condition.queries().into_iter();
-        let matches = matches.map(|(query, after)| self.first_match(query, after)).collect();
-        let facts = Facts::new(head).with_matches(matches);
-        if write.condition.needs_last_event() || write.condition.needs_last_id() {
-            let last = places.last().and_then(|place| self.events.get(*place));
-            return facts.with_last(last.cloned());
-        }
-        facts
-    }
-
-    fn first_match(&self, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
-        let options = ReadOptions::default().after(after).limit(1);
-        let mut scan = Scan::new(self, query.clone(), options);
-        while let Some(page) = scan.advance(self, 1) {
-            if let Some(found) = page.events.first() {
-                return Some(found.sequence_number);
-            }
-        }
-        None
-    }
-
-    fn insert(
+    /// Appends `events` to `stream`, to this log and to `stored`.
+    pub(crate) fn insert(
         &mut self,
         stream: &StreamId,
         events: Vec<NewEvent>,
@@ -189,6 +135,11 @@ impl Log {
     pub(crate) fn place_after(&self, number: SequenceNumber) -> usize {
         let distance = number.value().saturating_sub(self.before);
         usize::try_from(distance).unwrap_or(usize::MAX).min(self.events.len())
+    }
+
+    /// Whether an event has this id.
+    pub(crate) fn has(&self, id: &EventId) -> bool {
+        self.ids.contains(id)
     }
 
     /// The places of the events of a stream, by position.

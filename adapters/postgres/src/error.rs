@@ -127,9 +127,17 @@ impl Failure {
             || self.db().is_some_and(|error| codes.contains(&error.code().code()))
     }
 
-    /// Whether a table or column is not there.
+    /// Whether another transaction was in the way, so that nothing was made and the same may go well now.
+    #[cfg(feature = "state")]
+    pub(crate) fn met_another(&self) -> bool {
+        let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+        self.db().is_some_and(|error| codes.contains(error.code()))
+    }
+
+    /// Whether a table, column or function is not there.
     pub(crate) fn is_undefined(&self) -> bool {
-        let undefined = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN];
+        let undefined =
+            [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_FUNCTION];
         self.db().is_some_and(|error| undefined.contains(error.code()))
     }
 
@@ -151,6 +159,8 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Error(error) => error,
+            // A read that was under way when the store was closed.
+            Failure::Pool(PoolError::Closed) => Self::closed(NAME),
             Failure::Pool(PoolError::Backend(error)) if is_pooler(&error) => needs_pooler_option(),
             failure => failure.into_fault().error(NAME),
         }

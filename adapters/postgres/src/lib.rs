@@ -84,6 +84,8 @@ mod reader;
 mod runtime;
 mod schema;
 mod session;
+#[cfg(feature = "state")]
+mod state;
 mod statements;
 mod store;
 mod tables;
@@ -115,6 +117,8 @@ pub use crate::options::PostgresOptions;
 use crate::reader::{Pages, Reader};
 use crate::runtime::Engine;
 use crate::session::Session;
+#[cfg(feature = "state")]
+pub use crate::state::PostgresState;
 use crate::store::Store;
 use crate::writer::{Request, Writer};
 
@@ -132,6 +136,8 @@ struct Shared {
     queue: Queue<Request>,
     source: Pages,
     pools: [Connections; 2],
+    #[cfg(feature = "state")]
+    state: state::Part,
     /// A pool of the caller's stays open.
     owns_pools: bool,
 }
@@ -181,9 +187,21 @@ impl PostgresAdapter {
             engine.handle().spawn(writer.run(intake));
         }
         let reader = Arc::new(Reader::new(Arc::clone(&store), reading.clone()));
+        #[cfg(feature = "state")]
+        let state = state::Part::start(&store, &reading, &engine);
         let source = Pages { reader, engine };
         let pools = [writing, reading];
-        Ok(Self { shared: Arc::new(Shared { store, queue, source, pools, owns_pools }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store,
+                queue,
+                source,
+                pools,
+                #[cfg(feature = "state")]
+                state,
+                owns_pools,
+            }),
+        })
     }
 
     fn check_open(&self) -> Result<()> {
@@ -326,6 +344,8 @@ impl StorageAdapter for PostgresAdapter {
             // The writer may have been stopped by another handle: it is gone then as well.
             let _ = ended.await;
         }
+        #[cfg(feature = "state")]
+        self.shared.state.close().await;
         if let Some(watcher) = watcher {
             // It was aborted: nothing of it is left to wait for but its end.
             let _ = watcher.await;

@@ -11,6 +11,10 @@ use crate::store::Store;
 use crate::tables::{Part, Tables, quote};
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];
+/// The tables of documents have a version of their own: an earlier release that knows the log goes on to use it.
+const STATE: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/state_v1.sql") }];
+#[cfg(feature = "state")]
+pub(crate) const STATE_VERSION: u32 = 1;
 const IMMUTABLE: &str = include_str!("sql/immutable.sql");
 
 /// What is there.
@@ -50,10 +54,45 @@ fn steps(
         sql.push_str(&tables.fill(&step.sql.replace("{order}", name(options.order))));
         sql.push_str(&tables.fill(&format!("\nUPDATE {{meta}} SET version = {};\n", step.version)));
     }
+    if found == 0 && cfg!(feature = "state") {
+        sql.push_str(&state_steps(tables, 0)?);
+    }
     if options.common.immutable_log {
         sql.push_str(&tables.fill(IMMUTABLE));
     }
     Ok(sql)
+}
+
+/// The statements for tables of documents at version `found`.
+fn state_steps(tables: &Tables, found: u32) -> annals::Result<String> {
+    let mut sql = String::new();
+    for step in pending(STATE, found)? {
+        sql.push_str(&tables.fill(step.sql));
+        let version = format!("\nUPDATE {{state_meta}} SET version = {};\n", step.version);
+        sql.push_str(&tables.fill(&version));
+    }
+    Ok(sql)
+}
+
+/// The version of the tables of documents; 0 if there are none.
+async fn found_state(session: Session<'_>, store: &Store) -> Outcome<u32> {
+    let sql = store.tables.fill("SELECT to_regclass({state_meta_text}) IS NOT NULL");
+    let rows = session.query(&sql, &[]).await?;
+    if !rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false) {
+        return Ok(0);
+    }
+    let rows = session.query(&store.tables.fill("SELECT version FROM {state_meta}"), &[]).await?;
+    let version: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    let version = version.and_then(|version| u32::try_from(version).ok());
+    Ok(version.ok_or_else(|| Error::from(SchemaError::Foreign))?)
+}
+
+/// Rejects documents of a later release. Without their tables the log can be used, and its documents not.
+async fn check_state(session: Session<'_>, store: &Store) -> Outcome<()> {
+    if cfg!(feature = "state") {
+        pending(STATE, found_state(session, store).await?).map_err(Error::from)?;
+    }
+    Ok(())
 }
 
 /// Which version the log has. Changes nothing.
@@ -69,6 +108,7 @@ pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<()> {
         return Err(Error::from(SchemaError::Outdated { found: found.version, known }).into());
     }
     same_order(store, &found)?;
+    check_state(session, store).await?;
     check_row_security(session, store).await?;
     rows_type(session, store).await
 }
@@ -117,6 +157,10 @@ async fn migrate_in_transaction(session: Session<'_>, store: &Store) -> Outcome<
     }
     let sql = steps(&store.options, &store.tables, found.version, found.has_schema)?;
     session.execute(&sql).await?;
+    if cfg!(feature = "state") && found.version > 0 {
+        let sql = state_steps(&store.tables, found_state(session, store).await?)?;
+        session.execute(&sql).await?;
+    }
     session.execute("COMMIT").await
 }
 
@@ -231,6 +275,18 @@ pub(crate) fn grants(options: &PostgresOptions, role: &str) -> annals::Result<St
          GRANT SELECT ON {{meta}}, {{log}} TO {role};\n\
          GRANT USAGE ON SEQUENCE {{numbers}} TO {role};\n\
          GRANT USAGE ON TYPE {{row}} TO {role};\n\
-         GRANT EXECUTE ON FUNCTION {{seek}}(bigint, bigint), {{to_jsonb}}(bytea) TO {role};\n"
+         GRANT EXECUTE ON FUNCTION {{seek}}(bigint, bigint), {{to_jsonb}}(bytea) TO {role};\n{}",
+        if cfg!(feature = "state") { state_grants(&role) } else { String::new() }
     )))
+}
+
+/// Grants what a role needs for documents, which it changes and removes.
+fn state_grants(role: &str) -> String {
+    let (texts, uuids, numbers, flags) = ("text[]", "uuid[]", "integer[]", "smallint[]");
+    format!(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON {{documents}}, {{entries}} TO {role};\n\
+         GRANT SELECT ON {{state_meta}}, {{state}} TO {role};\n\
+         GRANT EXECUTE ON FUNCTION {{commit}}({texts}, {texts}, {flags}, {numbers}, {flags}, {uuids}, {uuids}, \
+         {texts}, bytea[], boolean[], {numbers}, {numbers}, {texts}, {texts}, {texts}, bytea[], text) TO {role};\n"
+    )
 }

@@ -72,6 +72,11 @@ impl Tables {
             "to_jsonb" => "_jsonb",
             "refuse" => "_refuse",
             "log" => "_log",
+            "documents" => "_documents",
+            "entries" => "_entries",
+            "state_meta" => "_state_meta",
+            "state" => "_state",
+            "commit" => "_commit",
             "schema" => return quote(&self.schema),
             // As text, for functions that take the name of a relation or type.
             text if text.ends_with("_text") => {

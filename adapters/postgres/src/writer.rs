@@ -139,6 +139,8 @@ impl Writer {
                 Err(trouble) => {
                     let is_away = matches!(trouble, Trouble::Unavailable(_) | Trouble::Open(..));
                     let (fault, unknown) = told(trouble);
+                    // Taken before anybody is answered: a call that follows an answer is tried anew.
+                    let queued = if is_away { intake.drain() } else { Vec::new() };
                     for (nth, job) in jobs.into_iter().enumerate() {
                         let fault = if unknown.contains(&nth) {
                             fault.clone().of_commit(false)
@@ -151,7 +153,7 @@ impl Writer {
                         // What was queued meanwhile has waited as long.
                         let waiting = groups.drain(..).flatten();
                         waiting.for_each(|job| job.answer(Err(fault.error(NAME))));
-                        refuse_queued(&fault, intake);
+                        refuse(queued, &fault, intake);
                     }
                 }
             }
@@ -356,8 +358,8 @@ fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
     }
 }
 
-fn refuse_queued(fault: &Fault, intake: &mut Intake<Request>) {
-    for message in intake.drain() {
+fn refuse(queued: Vec<Message<Request>>, fault: &Fault, intake: &mut Intake<Request>) {
+    for message in queued {
         match message {
             Message::Append(job) => job.answer(Err(fault.error(NAME))),
             stop @ Message::Other(_) => intake.put_back(stop),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use annals::{Error, StorageAdapter};
 use annals_postgres::PostgresOptions;
 use annals_postgres::tokio_postgres::Config;
-use annals_testkit::PostgresServer;
+use annals_servers::PostgresServer;
 use common::{admin, all, append_to, assert_whole, fresh, open, options, server};
 
 fn assert_invalid<T: Debug>(outcome: Result<T, Error>, what: &str) {

@@ -11,13 +11,14 @@ use annals::{
     SequenceNumber, StreamId, WriteCondition,
 };
 use annals_postgres::PostgresOptions;
-use annals_testkit::PostgresServer;
+use annals_servers::PostgresServer;
 use futures_util::StreamExt as _;
 
 use common::{admin, fresh, options, server};
 
 /// The tables of a log, behind the name `events`.
 const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
+const SCHEMA: &str = "annals";
 const CATEGORY: CategoryName = CategoryName::from_static("orders");
 
 /// What happens to the store under open handles.
@@ -25,6 +26,8 @@ const CATEGORY: CategoryName = CategoryName::from_static("orders");
 enum Change {
     /// Its tables are emptied at once.
     Truncated,
+    /// The same, and numbers are drawn from 1 again.
+    Restarted,
     /// All rows are deleted.
     Deleted,
     /// It is dropped and made again.
@@ -33,7 +36,8 @@ enum Change {
     Restored,
 }
 
-const CHANGES: [Change; 4] = [Change::Truncated, Change::Deleted, Change::Remade, Change::Restored];
+const CHANGES: [Change; 5] =
+    [Change::Truncated, Change::Restarted, Change::Deleted, Change::Remade, Change::Restored];
 
 fn stream(name: &str) -> StreamId {
     StreamId::new(CATEGORY, name).unwrap()
@@ -71,6 +75,7 @@ async fn change(change: Change, options: &PostgresOptions, url: &str, schema: &s
     });
     let sql = match change {
         Change::Truncated => format!("TRUNCATE {list}"),
+        Change::Restarted => format!("TRUNCATE {list} RESTART IDENTITY"),
         Change::Deleted => all("DELETE FROM"),
         Change::Remade => format!("DROP SCHEMA {schema} CASCADE"),
         Change::Restored => format!("BEGIN; TRUNCATE {list}; {} COMMIT", put_back.concat()),
@@ -247,7 +252,7 @@ async fn fail_over(order: Order) {
     let (primary, standby) = servers.await.unwrap();
     let (one, two) = (primary.addr(), standby.addr());
     let both = format!("postgres://postgres@{one},{two}/postgres?target_session_attrs=read-write");
-    let options = options(&both, "annals").unwrap().with_order(order);
+    let options = options(&both, SCHEMA).unwrap().with_order(order);
     options.migrate().await.unwrap();
     let (writer, reader) = (connect(&options).await, connect(&options).await);
     fill(&writer, &["a", "b"]).await;
@@ -267,11 +272,7 @@ async fn fail_over(order: Order) {
     let other = connect(&options).await;
     assert_eq!(everything(&other).await.len(), 4, "the last commits are lost");
     fill(&other, &["new"]).await;
-    let anew = async {
-        // The first call may find its connection lost.
-        while writer.stream(stream("a")).append([], WriteCondition::Always).await.is_err() {}
-    };
-    tokio::time::timeout(Duration::from_secs(60), anew).await.unwrap();
+    again(&writer).await;
     assert_judged_anew(&writer, order, true).await;
     let expected = everything(&connect(&options).await).await;
     assert_eq!(everything(&reader).await, expected);
@@ -285,6 +286,67 @@ async fn a_standby_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_takes_over_in_a_weaker_order() {
+async fn a_standby_takes_over_in_the_weaker_orders() {
     fail_over(Order::Category).await;
+    fail_over(Order::Stream).await;
+}
+
+/// What the tools of PostgreSQL put back, under open handles.
+async fn put_back(
+    order: Order,
+    keep: impl Fn(&PostgresServer),
+    take_back: impl Fn(&PostgresServer),
+) {
+    if server().await.is_none() {
+        return;
+    }
+    let server = tokio::task::spawn_blocking(|| PostgresServer::start().unwrap()).await.unwrap();
+    let options = options(&server.url(), SCHEMA).unwrap().with_order(order);
+    options.migrate().await.unwrap();
+    let (writer, reader) = (connect(&options).await, connect(&options).await);
+    fill(&writer, &["a", "b"]).await;
+    tokio::task::block_in_place(|| keep(&server));
+    again(&writer).await;
+    fill(&writer, &["c", "d", "e"]).await;
+    assert_eq!(everything(&reader).await, everything(&writer).await);
+    let mut follow = writer.stream(stream("d")).follow(SequenceNumber::START);
+    assert_eq!(follow.next().await.unwrap().unwrap().events.len(), 2);
+    tokio::task::block_in_place(|| take_back(&server));
+    again(&writer).await;
+    fill(&connect(&options).await, &["new"]).await;
+    assert_judged_anew(&writer, order, true).await;
+    let expected = everything(&connect(&options).await).await;
+    assert_eq!(everything(&reader).await, expected, "no event has a wrong name");
+    assert_eq!(everything(&writer).await, expected);
+    ends_ahead(follow).await;
+}
+
+/// Waits until an append is answered again: the first calls may find their connections lost.
+async fn again(store: &EventStore) {
+    let anew = async {
+        while store.stream(stream("a")).append([], WriteCondition::Always).await.is_err() {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), anew).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_is_put_back() {
+    for order in [Order::Log, Order::Stream] {
+        put_back(order, |it| it.dump(SCHEMA).unwrap(), |it| it.restore().unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_data_is_put_back() {
+    let keep = |it: &PostgresServer| {
+        it.stop().unwrap();
+        it.copy_data().unwrap();
+        it.start_again().unwrap();
+    };
+    let take_back = |it: &PostgresServer| {
+        it.stop().unwrap();
+        it.put_back_data().unwrap();
+        it.start_again().unwrap();
+    };
+    put_back(Order::Log, keep, take_back).await;
 }

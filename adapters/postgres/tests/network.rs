@@ -20,7 +20,7 @@ use annals_postgres::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use annals_postgres::tokio_postgres::Config;
 use annals_postgres::tokio_postgres::config::SslMode;
 use annals_postgres::{PostgresAdapter, PostgresOptions};
-use annals_testkit::PostgresServer;
+use annals_servers::PostgresServer;
 
 use common::{admin, all, append_to, assert_whole, events, fresh, open, server, stream};
 

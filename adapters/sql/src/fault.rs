@@ -61,6 +61,12 @@ impl Fault {
         self
     }
 
+    /// The cause, which several callers may be told.
+    #[cfg(feature = "state")]
+    pub(crate) fn cause(&self) -> impl StdError + Send + Sync + use<> {
+        self.source.clone()
+    }
+
     /// The error for one caller of `adapter`.
     #[must_use]
     pub fn error(&self, adapter: &'static str) -> Error {

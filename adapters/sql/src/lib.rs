@@ -4,9 +4,12 @@
 //! number. This crate holds what does not depend on the engine: the [queue] that commits many appends
 //! together, the [placing] of an append under its conditions, queries as SQL ([`select()`]), pages by key
 //! ([`Scan`]), rows as events ([`RawEvent`]), versions of the [schema] and classes of [faults](fault).
-//! An adapter adds statements, connections and transactions.
+//! An adapter adds statements, connections and transactions. With the feature `state` there is also what stores of
+//! documents share.
 
 mod cache;
+#[cfg(feature = "state")]
+pub mod documents;
 pub mod fault;
 mod listing;
 mod names;
@@ -14,6 +17,7 @@ mod options;
 mod pages;
 pub mod placing;
 pub mod queue;
+mod resolve;
 mod row;
 mod scan;
 pub mod schema;
@@ -25,9 +29,10 @@ pub use listing::{Listed, Listing};
 pub use names::{Dictionary, Lookup, Name, NameIds};
 pub use options::{CommonOptions, check_at_most, check_timeout};
 pub use pages::{PageSource, Turn, pages};
+pub use resolve::{Ids, Item, Scope, resolve};
 pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
 pub use scan::{Bounds, PAGE_SIZE, Scan};
-pub use select::{Dialect, Ids, Item, Parameter, Scope, Select, Want, resolve, select};
+pub use select::{Dialect, Parameter, Select, Want, select};
 /// Channels that wake a task of any executor: one carries one answer, the other tells whether its receivers live.
 pub use tokio::sync::{oneshot, watch};
 

@@ -28,6 +28,9 @@ const BESIDE_EVENTS: usize = 48;
 /// How often the writer yields for each caller that it may see again.
 const YIELDS: usize = 4;
 
+/// Room in a queue, given back when it is dropped.
+pub type Room = OwnedSemaphorePermit;
+
 /// What is queued: an append, or something else that an adapter asks of its writer.
 #[derive(Debug)]
 pub enum Message<X> {
@@ -77,12 +80,7 @@ impl<X> Queue<X> {
         writes: Vec<Append>,
         recorded_at: OffsetDateTime,
     ) -> Result<Vec<StoredEvent>> {
-        let weight = u32::try_from(count(&writes)).unwrap_or(u32::MAX).saturating_add(1);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound));
-        let room = room.map_err(|error| match error {
-            TryAcquireError::NoPermits => Error::unavailable("the queue of appends is full"),
-            TryAcquireError::Closed => Error::closed(self.adapter),
-        })?;
+        let room = self.reserve(count(&writes))?;
         let (reply, answer) = oneshot::channel();
         let adapter = self.adapter;
         let job = Job {
@@ -97,6 +95,19 @@ impl<X> Queue<X> {
         drop(self.sender.send(Message::Append(job)));
         let (placement, writes) = answer.await.unwrap_or_else(|_| Err(Error::closed(adapter)))?;
         Ok(placement.events(writes, recorded_at))
+    }
+
+    /// Room for something else that weighs as much as an append of so many events, until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the queue is full; [`Error::Closed`] if it is closed.
+    pub fn reserve(&self, events: usize) -> Result<Room> {
+        let weight = u32::try_from(events).unwrap_or(u32::MAX).saturating_add(1);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound));
+        room.map_err(|error| match error {
+            TryAcquireError::NoPermits => Error::unavailable("the queue of appends is full"),
+            TryAcquireError::Closed => Error::closed(self.adapter),
+        })
     }
 
     /// Queues something else.
@@ -271,7 +282,7 @@ pub struct Job {
     recorded_at: OffsetDateTime,
     reply: Option<Reply>,
     taken: bool,
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Job {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals::{Direction, Page, Position, Query, ReadOptions, SequenceNumber, StoredEvent};
 
-use crate::select::Item;
+use crate::resolve::Item;
 use crate::to_column;
 
 /// How many events a page has at most, unless an adapter is told otherwise.

@@ -56,6 +56,9 @@ mod options;
 mod place;
 mod schema;
 mod session;
+#[cfg(feature = "state")]
+mod state;
+mod task;
 mod threads;
 mod wal;
 mod watch;
@@ -80,6 +83,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 pub use crate::migration::Schema;
 pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
+#[cfg(feature = "state")]
+pub use crate::state::SqliteState;
 use crate::threads::{Readers, Reads};
 use crate::watch::Watch;
 use crate::writer::Request;

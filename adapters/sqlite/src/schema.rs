@@ -11,6 +11,9 @@ use crate::error::Outcome;
 const APPLICATION_ID: i64 = 0x416e_6c73;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];
+/// The tables of documents have a version of their own: an earlier release that knows the log goes on to use it.
+#[cfg(feature = "state")]
+const STATE: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/state_v1.sql") }];
 const IMMUTABLE: &str = include_str!("sql/immutable.sql");
 
 /// All statements for a store at version `found`.
@@ -25,10 +28,39 @@ pub(crate) fn sql(found: u32, immutable_log: bool) -> annals::Result<String> {
             let _ = writeln!(sql, "PRAGMA {pragma} = {value};");
         }
     }
+    #[cfg(feature = "state")]
+    for step in STATE.iter().filter(|_| found == 0) {
+        sql.push_str(step.sql);
+        let _ = writeln!(sql, "UPDATE state_schema SET version = {};", step.version);
+    }
     if immutable_log {
         sql.push_str(IMMUTABLE);
     }
     Ok(sql)
+}
+
+/// The version of the tables of documents: 0 if there are none.
+#[cfg(feature = "state")]
+fn found_state(connection: &Connection) -> Outcome<u32> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'state_schema'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(0);
+    }
+    let sql = "SELECT max(version) FROM state_schema";
+    let version: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
+    let version = version.and_then(|version| u32::try_from(version).ok());
+    Ok(version.ok_or_else(|| annals::Error::from(SchemaError::Foreign))?)
+}
+
+/// The steps that the tables of documents need.
+#[cfg(feature = "state")]
+fn state_steps(connection: &Connection) -> Outcome<&'static [Migration]> {
+    Ok(pending(STATE, found_state(connection)?).map_err(annals::Error::from)?)
+}
+
+#[cfg(not(feature = "state"))]
+fn state_steps(_connection: &Connection) -> Outcome<&'static [Migration]> {
+    Ok(&[])
 }
 
 /// Which version the store has. Changes nothing.
@@ -44,6 +76,7 @@ pub(crate) fn empty() -> SchemaStatus {
 /// Refuses a store that this release cannot work with. Changes nothing.
 pub(crate) fn check(connection: &Connection) -> Outcome<()> {
     pending(MIGRATIONS, found(connection)?).map_err(annals::Error::from)?;
+    state_steps(connection)?;
     Ok(())
 }
 
@@ -54,7 +87,7 @@ pub(crate) fn migrate(connection: &mut Connection, immutable_log: bool) -> Outco
 
 fn apply(connection: &mut Connection, migrations: &[Migration], immutable: bool) -> Outcome<()> {
     let steps = pending(migrations, found(connection)?).map_err(annals::Error::from)?;
-    if steps.is_empty() && !immutable {
+    if steps.is_empty() && state_steps(connection)?.is_empty() && !immutable {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -66,6 +99,10 @@ fn apply(connection: &mut Connection, migrations: &[Migration], immutable: bool)
     }
     if !steps.is_empty() {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    for step in state_steps(&transaction)? {
+        transaction.execute_batch(step.sql)?;
+        transaction.execute("UPDATE state_schema SET version = ?1", [step.version])?;
     }
     if immutable {
         transaction.execute_batch(IMMUTABLE)?;

@@ -31,6 +31,9 @@ enum Asked {
     Page(Box<Scan>, oneshot::Sender<Turn>),
     /// A list of streams or categories.
     List(List, oneshot::Sender<Result<Vec<Listed>>>),
+    /// Documents.
+    #[cfg(feature = "state")]
+    State(crate::state::Read),
 }
 
 #[derive(Debug)]
@@ -51,6 +54,8 @@ impl ReadRequest {
             Asked::List(list, reply) if !reply.is_closed() => {
                 let _ = reply.send(list.read(session.connection()).map_err(Error::from));
             }
+            #[cfg(feature = "state")]
+            Asked::State(read) => read.serve(session.connection()),
             _ => {}
         }
     }
@@ -59,6 +64,8 @@ impl ReadRequest {
         match self.asked {
             Asked::Page(_, reply) => drop(reply.send(Err(error))),
             Asked::List(_, reply) => drop(reply.send(Err(error))),
+            #[cfg(feature = "state")]
+            Asked::State(read) => read.refuse(error),
         }
     }
 }
@@ -83,6 +90,11 @@ impl Reads {
         let (reply, listed) = oneshot::channel();
         self.send(Asked::List(list, reply))?;
         Ok(listed)
+    }
+
+    #[cfg(feature = "state")]
+    pub(crate) fn state(&self, read: crate::state::Read) -> Result<()> {
+        self.send(Asked::State(read))
     }
 
     fn send(&self, asked: Asked) -> Result<()> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::adapter::{Bell, Facts, Wake};
-use annals::{Append, Error, EventId, Position, Result, StreamId};
+use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StreamId};
 use annals_sql::fault::{Class, Fault};
 use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
-use annals_sql::queue::{Intake, Job, Message};
+use annals_sql::queue::{Intake, Message};
 use annals_sql::{Cache, Ids as _, oneshot, to_column, to_micros};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -17,14 +17,22 @@ use crate::error::Outcome;
 use crate::options::SqliteOptions;
 use crate::place::{Opened, Place};
 use crate::session::{History, Session, to_json};
+use crate::task::{Made, Refused, Task};
 use crate::threads::ReadRequest;
 use crate::wal::Wal;
+
+/// When the commits of a transaction have so many bytes, it ends.
+#[cfg(feature = "state")]
+const TRANSACTION_BYTES: u64 = 32 << 20;
 
 /// What is asked of the writer beside appends.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// A page, of a store that has this one connection only.
     Read(ReadRequest),
+    /// A commit of documents, alone or with an append.
+    #[cfg(feature = "state")]
+    Commit(Box<crate::state::Job>),
     /// To see whether another connection has appended, for follows that wait.
     Look,
     /// To end, once all before it is done.
@@ -51,6 +59,8 @@ pub(crate) struct Writer {
     streams: Cache<StreamId, Head>,
     head: Option<u64>,
     data_version: i64,
+    /// Whether the transaction has changed anything.
+    wrote: bool,
 }
 
 /// Why a transaction was not made.
@@ -74,12 +84,12 @@ enum Cause {
 /// The lock was not to be had, and these appends were neither made nor answered.
 struct Locked {
     fault: Fault,
-    jobs: Vec<Job>,
+    jobs: Vec<Task>,
 }
 
-fn refuse(jobs: Vec<Job>, fault: &Fault) {
+fn refuse(jobs: Vec<Task>, fault: &Fault) {
     for job in jobs {
-        job.answer(Err(fault.error(NAME)));
+        job.refuse(fault);
     }
 }
 
@@ -104,6 +114,7 @@ impl Writer {
             streams: Cache::new(options.common.cache_bound),
             head: None,
             data_version: 0,
+            wrote: false,
         }
     }
 
@@ -112,10 +123,24 @@ impl Writer {
         while let Some(messages) = intake.blocking_next() {
             let mut jobs = Vec::with_capacity(messages.len());
             let mut stops = Vec::new();
+            #[cfg(feature = "state")]
+            let mut committed = 0;
             for message in messages {
                 match message {
                     Message::Append(job) if job.is_abandoned() => {}
-                    Message::Append(job) => jobs.push(job),
+                    Message::Append(job) => jobs.push(Task::Append(job)),
+                    #[cfg(feature = "state")]
+                    Message::Other(Request::Commit(mut job)) => {
+                        let bytes = job.commit().bytes();
+                        if job.take() {
+                            jobs.push(Task::Commit(job));
+                        }
+                        committed += bytes;
+                        if committed > TRANSACTION_BYTES {
+                            self.settle(std::mem::take(&mut jobs), &mut intake);
+                            committed = 0;
+                        }
+                    }
                     Message::Other(Request::Read(read)) => {
                         // What was queued before it comes first.
                         self.settle(std::mem::take(&mut jobs), &mut intake);
@@ -144,7 +169,7 @@ impl Writer {
     }
 
     /// Makes `jobs`, and answers their callers.
-    fn settle(&mut self, jobs: Vec<Job>, intake: &mut Intake<Request>) {
+    fn settle(&mut self, jobs: Vec<Task>, intake: &mut Intake<Request>) {
         let Err(Locked { fault, jobs }) = self.make(jobs) else { return };
         // What was queued meanwhile has waited for the lock as long, and is told as well. It is taken out before
         // anybody is answered: whoever comes after an answer has not waited yet.
@@ -153,6 +178,8 @@ impl Writer {
         for message in queued {
             match message {
                 Message::Append(job) => job.answer(Err(fault.error(NAME))),
+                #[cfg(feature = "state")]
+                Message::Other(Request::Commit(job)) => job.refuse(&fault),
                 Message::Other(Request::Read(read)) => read.serve(&mut self.session),
                 Message::Other(Request::Look) => {}
                 Message::Other(stop @ Request::Stop(_)) => intake.put_back(Message::Other(stop)),
@@ -162,7 +189,7 @@ impl Writer {
 
     /// Makes `jobs` in one transaction, or, where one of them is in the way, each in its own, until the lock is not
     /// to be had.
-    fn make(&mut self, jobs: Vec<Job>) -> Result<(), Locked> {
+    fn make(&mut self, jobs: Vec<Task>) -> Result<(), Locked> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -201,16 +228,16 @@ impl Writer {
 
     /// One transaction: each of `jobs` judged on its own, after those before it. `checked`: known events are
     /// looked for beforehand; otherwise the index finds them, which costs nothing where there are none.
-    fn attempt(&mut self, jobs: &[Job], checked: bool) -> Result<Vec<Result<Placement>>, Refusal> {
+    fn attempt(&mut self, jobs: &[Task], checked: bool) -> Result<Vec<Made>, Refusal> {
         self.begin().map_err(|failure| {
             let fault = failure.into_fault();
             let busy = fault.class() == Class::Unavailable;
             Refusal { fault, cause: if busy { Cause::Lock } else { Cause::Work } }
         })?;
-        let before = self.head;
+        self.wrote = false;
         let placed: Outcome<Vec<_>> = jobs.iter().map(|job| self.place(job, checked)).collect();
         match placed {
-            Ok(outcomes) if self.head == before => {
+            Ok(outcomes) if !self.wrote => {
                 // Nothing to commit; what was looked up stays true.
                 self.roll_back();
                 Ok(outcomes)
@@ -237,7 +264,7 @@ impl Writer {
     }
 
     /// Takes note of the last event that is committed.
-    fn saw(&self, jobs: &[Job], outcomes: &[Result<Placement>]) {
+    fn saw(&self, jobs: &[Task], outcomes: &[Made]) {
         let made = jobs.iter().zip(outcomes).rev().filter(|(_, outcome)| outcome.is_ok());
         let last =
             made.flat_map(|(job, _)| job.writes().iter().rev().filter_map(|w| w.events.last()));
@@ -292,8 +319,41 @@ impl Writer {
         }
     }
 
-    /// Judges an append and inserts its events. An inner error refuses this append only; nothing was inserted.
-    fn place(&mut self, job: &Job, checked: bool) -> Outcome<Result<Placement>> {
+    /// Judges a task and makes it. An inner error refuses this task only; nothing of it was written.
+    fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
+        let (heads, first) = match self.judge_append(job, checked)? {
+            Ok(judged) => judged,
+            Err(refusal) => return Ok(Err(Refused::Append(refusal))),
+        };
+        #[cfg(feature = "state")]
+        let judged = match job {
+            Task::Append(_) => None,
+            Task::Commit(job) => match crate::state::look(self.session.connection(), job.commit())?
+            {
+                Ok(judged) => Some(judged),
+                // A repeated append is told that it is one, whatever else refuses it.
+                Err(refusal) => {
+                    return Ok(Err(match self.known_event(job.writes())? {
+                        Some(known) => Refused::Append(Error::DuplicateEvent(known)),
+                        None => Refused::Commit(refusal),
+                    }));
+                }
+            },
+        };
+        let placement = self.write_append(job, heads, first)?;
+        #[cfg(feature = "state")]
+        if let Some(judged) = judged {
+            self.wrote |= judged.write(self.session.connection())?;
+        }
+        Ok(Ok(placement))
+    }
+
+    /// Judges what a task appends: the heads of its streams, and the number of its first event.
+    fn judge_append(
+        &mut self,
+        job: &Task,
+        checked: bool,
+    ) -> Outcome<Result<(Vec<Option<Head>>, SequenceNumber)>> {
         if checked && let Some(known) = self.known_event(job.writes())? {
             return Ok(Err(Error::DuplicateEvent(known)));
         }
@@ -306,10 +366,19 @@ impl Writer {
                 return Ok(Err(self.known_or(refusal, job)?));
             }
         }
-        let first = match first_after(self.head.unwrap_or(0), count(job.writes())) {
-            Ok(first) => first,
-            Err(refusal) => return Ok(Err(self.known_or(refusal, job)?)),
-        };
+        match first_after(self.head.unwrap_or(0), count(job.writes())) {
+            Ok(first) => Ok(Ok((heads, first))),
+            Err(refusal) => Ok(Err(self.known_or(refusal, job)?)),
+        }
+    }
+
+    /// Inserts the events of a task from the sequence number `first` on.
+    fn write_append(
+        &mut self,
+        job: &Task,
+        heads: Vec<Option<Head>>,
+        first: SequenceNumber,
+    ) -> Outcome<Placement> {
         let mut next = first.value();
         let mut positions = Vec::with_capacity(heads.len());
         for (write, head) in job.writes().iter().zip(heads) {
@@ -318,14 +387,15 @@ impl Writer {
             if !write.events.is_empty() {
                 self.insert(write, head, next, to_micros(job.recorded_at()))?;
                 next += write.events.len() as u64;
+                self.wrote = true;
             }
         }
         self.head = Some(next - 1);
-        Ok(Ok(Placement { numbers: Numbers::From(first), positions }))
+        Ok(Placement { numbers: Numbers::From(first), positions })
     }
 
     /// The refusal of an append. A repeated one is told that it is one, whatever else refuses it.
-    fn known_or(&self, refusal: Error, job: &Job) -> Outcome<Error> {
+    fn known_or(&self, refusal: Error, job: &Task) -> Outcome<Error> {
         Ok(self.known_event(job.writes())?.map_or(refusal, Error::DuplicateEvent))
     }
 

@@ -13,7 +13,7 @@ use annals_testkit::{Disturbance, Harness, Hook, Opened, Variant, async_trait, s
 use rusqlite::Connection;
 
 /// A file for each namespace.
-struct Files;
+pub(crate) struct Files;
 
 impl Files {
     async fn open_with(namespace: &str, options: SqliteOptions) -> Opened {
@@ -24,6 +24,10 @@ impl Files {
 fn path(namespace: &str) -> std::io::Result<PathBuf> {
     // As the system tells it of open files.
     Ok(scratch()?.canonicalize()?.join(format!("{namespace}.db")))
+}
+
+fn kept(namespace: &str) -> std::io::Result<PathBuf> {
+    Ok(scratch()?.canonicalize()?.join(format!("{namespace}-kept.db")))
 }
 
 fn options() -> SqliteOptions {
@@ -58,6 +62,7 @@ impl Harness for Files {
             Hook::PageSize,
             Hook::StartAfter,
             Hook::PoolOfOne,
+            Hook::TakeBack,
             Hook::Disturb(Disturbance::HoldLock),
             #[cfg(target_os = "linux")]
             Hook::Usage,
@@ -89,6 +94,33 @@ impl Harness for Files {
         let other = Connection::open(path(namespace)?)?;
         other.execute_batch("BEGIN IMMEDIATE")?;
         Ok(Box::new(other))
+    }
+
+    /// The file's tables are copied into a file beside it.
+    async fn remember(&self, namespace: &str) -> Result<(), BoxError> {
+        let kept = kept(namespace)?;
+        if kept.exists() {
+            std::fs::remove_file(&kept)?;
+        }
+        let kept = kept.to_str().ok_or("a path that is no text")?;
+        Connection::open(path(namespace)?)?.execute("VACUUM INTO ?1", [kept])?;
+        Ok(())
+    }
+
+    /// Another connection puts the copied rows in place of the file's, in one transaction.
+    async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
+        let connection = Connection::open(path(namespace)?)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        let kept = kept(namespace)?;
+        connection
+            .execute("ATTACH ?1 AS kept", [kept.to_str().ok_or("a path that is no text")?])?;
+        let tables = ["events", "names", "streams", "event_tags"].map(|table| {
+            format!(
+                "DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM kept.{table};"
+            )
+        });
+        let sql = format!("BEGIN IMMEDIATE; {} COMMIT", tables.concat());
+        Ok(connection.execute_batch(&sql)?)
     }
 
     /// How often this process has the file, or one beside it, open.

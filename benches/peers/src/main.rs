@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use annals::BoxError;
 use annals_benches::command::{self, Ground};
 use annals_benches::contestant::Contestant;
-use annals_testkit::PostgresServer;
+use annals_servers::PostgresServer;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args();

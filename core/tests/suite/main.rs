@@ -3,6 +3,7 @@
 mod bounds;
 mod capabilities;
 mod conditions;
+mod context;
 mod errors;
 mod facade;
 mod names;

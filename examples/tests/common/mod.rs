@@ -11,7 +11,8 @@ use annals_examples::activity::{Activity, activity};
 use annals_examples::git::Repository;
 use annals_examples::import::{Imported, Streams, import};
 use annals_memory::MemoryAdapter;
-use annals_testkit::{NotRun, PostgresServer};
+use annals_servers::PostgresServer;
+use annals_testkit::NotRun;
 use tempfile::TempDir;
 
 /// The git command in `folder`, with an author and without what may be set up on this machine.

@@ -8,9 +8,10 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use time::{Duration, OffsetDateTime};
 
-use crate::check::{Check, Failure, Outcome, check, ensure};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room};
-use crate::context::{Context, Subject, event, events};
+use crate::checks::support::ledger::{Ledger, always, light, most, needs_room};
+use crate::engine::{Failure, Outcome, ensure};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, event, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!("append.roundtrip", [A1 R3], Required, [], roundtrip, "an event and later ones come back whole"),

@@ -2,9 +2,10 @@
 
 use annals::{Append, EventId, Payload, Position, Query, SequenceNumber, StreamId, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure};
-use crate::checks::ledger::{Ledger, always, describe, light, most, needs_room};
-use crate::context::{Context, event, events};
+use crate::checks::support::ledger::{Ledger, always, describe, light, most, needs_room};
+use crate::engine::{Failure, Outcome, ensure};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, event, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -5,15 +5,15 @@ use annals::{
     WriteCondition,
 };
 
-use crate::check::{
-    Check, Failure, Feature, Need, Outcome, chain, check, ensure, ensure_eq, ensure_err,
-};
-use crate::checks::judged::{Form, Judged};
-use crate::checks::ledger::{Ledger, always, describe, light, most};
-use crate::checks::refusals::{
+use crate::checks::support::judged_conditions::{Form, Judged};
+use crate::checks::support::ledger::{Ledger, always, describe, light, most};
+use crate::checks::support::refused_calls::{
     Refusal, around, every_refusal, impossible_times, lacking, outermost_times, unsupported,
 };
-use crate::context::{Context, Subject, events};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq, ensure_err};
+use crate::error::chain;
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

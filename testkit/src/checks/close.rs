@@ -4,11 +4,12 @@ use annals::{Append, Error, Query, ReadOptions, StreamId, WriteCondition};
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::check::{Check, Failure, Outcome, check, ensure, ensure_err};
-use crate::checks::following::LIMIT;
-use crate::checks::ledger::{Ledger, light, most};
-use crate::checks::scan::{LONG, sources};
-use crate::context::{Context, Subject, event, within};
+use crate::checks::support::ledger::{Ledger, light, most};
+use crate::checks::support::polled_follow::LIMIT;
+use crate::checks::support::polled_read::{LONG, sources};
+use crate::engine::{Failure, Outcome, ensure, ensure_err};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, event, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -89,7 +90,7 @@ async fn is_closed(store: &Subject, stream: &StreamId, when: &str) -> Outcome {
 
 async fn calls(cx: Context) -> Outcome {
     let store = cx.open_to_close().await?;
-    let [stream, ..] = crate::checks::scan::streams(&store);
+    let [stream, ..] = crate::checks::support::polled_read::streams(&store);
     store.fill(&stream, 3).await?;
     close(&store).await?;
     is_closed(&store, &stream, "after close").await?;
@@ -99,13 +100,13 @@ async fn calls(cx: Context) -> Outcome {
     // One that was never used.
     let unused = cx.nested("unused").open_to_close().await?;
     close(&unused).await?;
-    let [stream, ..] = crate::checks::scan::streams(&unused);
+    let [stream, ..] = crate::checks::support::polled_read::streams(&unused);
     is_closed(&unused, &stream, "of a store that was never used").await
 }
 
 async fn reads(cx: Context) -> Outcome {
     let store = cx.open_to_close().await?;
-    let [stream, ..] = crate::checks::scan::streams(&store);
+    let [stream, ..] = crate::checks::support::polled_read::streams(&store);
     store.fill(&stream, LONG).await?;
     let mut open = Vec::new();
     for source in sources(&store) {
@@ -132,7 +133,7 @@ async fn reads(cx: Context) -> Outcome {
 
 async fn follows(cx: Context) -> Outcome {
     let store = cx.open_to_close().await?;
-    let [stream, ..] = crate::checks::scan::streams(&store);
+    let [stream, ..] = crate::checks::support::polled_read::streams(&store);
     store.fill(&stream, 3).await?;
     let mut waiting = Vec::new();
     for source in sources(&store).into_iter().map(Query::from).chain([Query::any_of([])]) {
@@ -180,10 +181,12 @@ async fn last(mut pages: annals::EventPages) -> annals::Result<()> {
 async fn dropped(cx: Context) -> Outcome {
     for polls in 1..4 {
         let store = cx.nested(format!("d{polls}")).open_to_close().await?;
-        let [stream, ..] = crate::checks::scan::streams(&store);
+        let [stream, ..] = crate::checks::support::polled_read::streams(&store);
         store.fill(&stream, 3).await?;
         let mut closing = store.adapter.close();
-        let closed = crate::checks::drops::poll_times(polls, false, |cx| closing.poll_unpin(cx));
+        let closed = crate::checks::support::dropped_appends::poll_times(polls, false, |cx| {
+            closing.poll_unpin(cx)
+        });
         closed.await;
         drop(closing);
         is_closed(&store, &stream, "after a close that was dropped").await?;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use annals::{Append, StreamId, WriteCondition};
 
-use crate::check::{Check, Outcome, check};
-use crate::checks::decisions::decisions;
-use crate::checks::judged::{Form, Judged, at};
-use crate::checks::ledger::Ledger;
-use crate::checks::{composition, refusal};
-use crate::context::{Context, events, within};
+use crate::checks::support::judged_conditions::{Form, Judged, at};
+use crate::checks::support::ledger::Ledger;
+use crate::checks::support::random_decisions::decisions;
+use crate::checks::support::{composed_conditions, unmet_conditions};
+use crate::engine::Outcome;
+use crate::storage::{Check, check};
+use crate::subject::{Context, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -43,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4],
         Required,
         [],
-        composition::composite,
+        composed_conditions::composite,
         "all of and any of hold as their parts do, nested and empty ones too"
     ),
     check!(
@@ -59,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4],
         Required,
         [],
-        refusal::error_detail,
+        unmet_conditions::error_detail,
         "a refusal names the stream, the leaf that failed, and what was found instead"
     ),
     check!(
@@ -67,7 +68,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A5 A3],
         Required,
         [],
-        refusal::stores_nothing,
+        unmet_conditions::stores_nothing,
         "a refused append leaves nothing behind, now or later"
     ),
     check!(
@@ -83,7 +84,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A5],
         Required,
         [],
-        composition::depth,
+        composed_conditions::depth,
         "conditions may nest as deep as the contract says, and be wide; deeper is invalid"
     ),
 ];

@@ -7,11 +7,13 @@ use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondi
 
 use futures_util::future::try_join_all;
 
-use crate::check::{Check, Failure, Need, Outcome, chain, check, ensure, ensure_eq, is_named};
-use crate::checks::ledger::most;
-use crate::context::{Context, Subject, events, within};
+use crate::checks::support::ledger::most;
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::error::chain;
 use crate::harness::{Disturbance, Hook, Variant};
 use crate::proxy::{Proxy, Side};
+use crate::storage::{Check, Need, check, is_named};
+use crate::subject::{Context, Subject, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

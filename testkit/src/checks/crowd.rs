@@ -2,10 +2,12 @@
 
 use annals::{Append, Error, Position, StoredEvent, WriteCondition};
 
-use crate::check::{Check, Failure, Outcome, chain, check};
-use crate::checks::clients::{Start, at_once};
-use crate::checks::ledger::{Ledger, light, most, patient};
-use crate::context::{Context, Subject};
+use crate::checks::support::ledger::{Ledger, light, most, patient};
+use crate::checks::support::racing_clients::{Start, at_once};
+use crate::engine::{Failure, Outcome};
+use crate::error::chain;
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject};
 
 pub(super) const CHECKS: &[Check] = &[check!(
     "cond.crowd",

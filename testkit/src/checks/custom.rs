@@ -9,11 +9,12 @@ use std::time::Duration;
 use annals::{Append, Predicate, StoredEvent, StreamId, WriteCondition};
 use futures_util::future::join;
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::judged::{Form, Judged};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::checks::refusal::unmet;
-use crate::context::{Context, events, within};
+use crate::checks::support::judged_conditions::{Form, Judged};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::checks::support::unmet_conditions::unmet;
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, events, within};
 
 const CUSTOM: Need = Need::Has(Feature::CustomConditions);
 

@@ -13,11 +13,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Outcome, check};
-use crate::checks::drops::{Drops, LIMIT, POLLS, drop_after, poll_times, sweep, tagged};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::context::{Context, Subject, within};
+use crate::checks::support::dropped_appends::{
+    Drops, LIMIT, POLLS, drop_after, poll_times, sweep, tagged,
+};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::engine::{Failure, Outcome};
 use crate::harness::{Hook, Variant};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use annals::{Position, ReadOptions, StoredEvent, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
 use crate::child::{Child, Work};
-use crate::context::{Context, Subject, events, within};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

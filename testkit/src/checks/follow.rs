@@ -9,14 +9,15 @@ use annals::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Need, Outcome, check, ensure, ensure_err};
-use crate::checks::drops::poll_times;
-use crate::checks::following::{Follow, LIMIT, feed};
-use crate::checks::ledger::{Ledger, light, most};
-use crate::checks::reading::{World, named};
-use crate::checks::scan::{LONG, handles, long, sources, streams};
-use crate::context::{Context, Subject, event, events, within};
+use crate::checks::support::dropped_appends::poll_times;
+use crate::checks::support::ledger::{Ledger, light, most};
+use crate::checks::support::polled_follow::{Follow, LIMIT, feed};
+use crate::checks::support::polled_read::{LONG, handles, long, sources, streams};
+use crate::checks::support::read_world::{World, named};
+use crate::engine::{Failure, Outcome, ensure, ensure_err};
 use crate::harness::{Hook, Variant};
+use crate::storage::{Check, Need, check};
+use crate::subject::{Context, Subject, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -563,7 +564,9 @@ async fn gated(cx: Context) -> Outcome {
             let call = vec![Append::new(stream.clone(), light(1), WriteCondition::Always)];
             let store = store.clone();
             tokio::spawn(async move {
-                crate::checks::ledger::patient(&store, &call).await.map(|stored| (call, stored))
+                crate::checks::support::ledger::patient(&store, &call)
+                    .await
+                    .map(|stored| (call, stored))
             })
         };
         let late = append(&held);
@@ -602,7 +605,7 @@ async fn race(cx: Context) -> Outcome {
             for round in 0..APPENDS {
                 let batch = events((1 + round % 3).min(most(&store)));
                 let call = vec![Append::new(stream.clone(), batch, WriteCondition::Always)];
-                crate::checks::ledger::patient(&store, &call).await?;
+                crate::checks::support::ledger::patient(&store, &call).await?;
             }
             Ok(())
         });

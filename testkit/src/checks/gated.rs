@@ -5,10 +5,11 @@ use std::time::Duration;
 use annals::{Append, Order, Query, ReadOptions, Source, StoredEvent, StreamId};
 use tokio::time::timeout;
 
-use crate::check::{Check, Failure, Need, Outcome, check, ensure};
-use crate::checks::ledger::{always, light, most, patient};
-use crate::context::{Context, Subject, within};
+use crate::checks::support::ledger::{always, light, most, patient};
+use crate::engine::{Failure, Outcome, ensure};
 use crate::harness::{Gate, Hook};
+use crate::storage::{Check, Need, check};
+use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[check!(
     "r2.gated",

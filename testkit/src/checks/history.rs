@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use annals::Capabilities;
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check};
-use crate::context::Context;
+use crate::engine::{Failure, Outcome};
 use crate::harness::Store;
 use crate::history::Clients;
 use crate::model::{Condition, Op};
 use crate::op::Generator;
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::Context;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -5,12 +5,13 @@ use annals::{
     StoredEvent, WriteCondition,
 };
 
-use crate::check::{Check, Feature, Need, Outcome, check, ensure_err};
-use crate::checks::ledger::{always, light};
-use crate::checks::reading::{World, named};
-use crate::checks::scan::streams;
+use crate::checks::support::ledger::{always, light};
+use crate::checks::support::polled_read::streams;
+use crate::checks::support::read_world::{World, named};
 use crate::checks::through::pages;
-use crate::context::{Context, Subject, event};
+use crate::engine::{Outcome, ensure_err};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -104,7 +105,7 @@ async fn ids(cx: Context) -> Outcome {
 async fn compare(world: &World, store: &Subject, query: &Query, options: ReadOptions) -> Outcome {
     let pages = pages(store, query, options).await?;
     let found: Vec<_> = pages.into_iter().flat_map(|page| page.events).collect();
-    let expected = crate::checks::reading::select(world.matches(query), options);
+    let expected = crate::checks::support::read_world::select(world.matches(query), options);
     store.same(&found, &expected, &format!("the read of {query} ({options:?})"))
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::check::{Check, Failure, Outcome, check};
-use crate::context::Context;
+use crate::engine::{Failure, Outcome};
 use crate::model::Program;
+use crate::storage::{Check, check};
+use crate::subject::Context;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -8,9 +8,10 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room, patient};
-use crate::context::{Context, Subject, events, within};
+use crate::checks::support::ledger::{Ledger, always, light, most, needs_room, patient};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, events, within};
 
 const MULTI: Need = Need::Has(Feature::MultiStreamAppend);
 

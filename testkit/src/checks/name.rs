@@ -7,9 +7,10 @@ use annals::{
     Tags, WriteCondition,
 };
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq, ensure_err};
-use crate::context::{Context, Subject, event};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq, ensure_err};
 use crate::generate::{self, Generator};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -13,10 +13,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure};
-use crate::checks::ledger::{most, patient, summary};
-use crate::checks::reading::{NAMES, TAGS, named, some};
-use crate::context::{Context, Subject, within};
+use crate::checks::support::ledger::{most, patient, summary};
+use crate::checks::support::read_world::{NAMES, TAGS, named, some};
+use crate::engine::{Failure, Outcome, ensure};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -358,17 +359,17 @@ async fn stream(cx: Context) -> Outcome {
 }
 
 /// What is read at once, and what is appended to beside it.
-struct Widest {
+pub(super) struct Widest {
     /// The widest source that a reader may follow.
-    source: Source,
+    pub(super) source: Source,
     /// Streams of it.
-    inside: Vec<StreamId>,
+    pub(super) inside: Vec<StreamId>,
     /// In the weaker orders streams that are none of it: their numbers run ahead of those of the source.
-    beside: Vec<StreamId>,
+    pub(super) beside: Vec<StreamId>,
 }
 
 impl Widest {
-    fn of(store: &Subject) -> Self {
+    pub(super) fn of(store: &Subject) -> Self {
         let names = [("a", "1"), ("a", "2"), ("b", "1")];
         let inside = names.map(|(category, name)| store.stream(category, name));
         let (count, source) = match store.capabilities.order {
@@ -400,14 +401,17 @@ async fn filtered(cx: Context) -> Outcome {
     follow_all(&cx, &handles, &queries, &[[inside, beside].concat()]).await
 }
 
+/// The more items, the longer a store may take to look for all of them.
+pub(super) fn many_items(source: &Source, inside: &[StreamId]) -> Query {
+    let ends = [&inside[inside.len() - 1], &inside[0]].map(|it| Source::from(it.clone()));
+    let sources = [&ends[0], source, &ends[1]];
+    Query::any_of(NAMES.iter().flat_map(|name| sources.map(|from| named(from, &[name]))))
+}
+
 async fn items(cx: Context) -> Outcome {
     let handles = [cx.open().await?, cx.open().await?];
     let Widest { source, inside, beside } = Widest::of(&handles[0]);
-    // The more items, the longer a store may take to look for all of them.
-    let ends = [&inside[inside.len() - 1], &inside[0]].map(|it| Source::from(it.clone()));
-    let sources = [&ends[0], &source, &ends[1]];
-    let each = NAMES.iter().flat_map(|name| sources.map(|from| named(from, &[name])));
-    let query = Query::any_of(each);
+    let query = many_items(&source, &inside);
     // Appends of both handles to the same streams could share locks, and never overtake each other.
     let streams = if beside.is_empty() { vec![inside] } else { vec![inside, beside] };
     let mut start = handles[0].start;

@@ -6,12 +6,13 @@ use annals::{Append, Query, QueryItem, ReadOptions, Source, WriteCondition};
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Need, Outcome, check, ensure};
-use crate::checks::ledger::Ledger;
-use crate::checks::reading::{World, named};
-use crate::checks::scan::{LIMIT, LONG, Scan, handles, long, sources, streams};
-use crate::context::{Context, event, events, within};
+use crate::checks::support::ledger::Ledger;
+use crate::checks::support::polled_read::{LIMIT, LONG, Scan, handles, long, sources, streams};
+use crate::checks::support::read_world::{World, named};
+use crate::engine::{Failure, Outcome, ensure};
 use crate::harness::{Hook, Variant};
+use crate::storage::{Check, Need, check};
+use crate::subject::{Context, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

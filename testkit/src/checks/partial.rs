@@ -12,10 +12,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::check::{Check, Failure, Outcome, check, ensure};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
 use crate::checks::visibility::{LIMIT, streams};
-use crate::context::{Context, Subject, events, within};
+use crate::engine::{Failure, Outcome, ensure};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -2,9 +2,10 @@
 
 use annals::{Encoding, EventName, Metadata, NewEvent, Payload, StoredEvent, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::context::{Context, Subject, event};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::generate::{self, Generator};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -200,7 +201,7 @@ async fn size(cx: Context) -> Outcome {
     let store = cx.open().await?;
     let limit = store.capabilities.max_payload_bytes.map_or(usize::MAX, |most| most.get() as usize);
     let largest =
-        if matches!(cx.profile, crate::suite::Profile::Quick) { 4 << 20 } else { 16 << 20 };
+        if matches!(cx.profile, crate::engine::Profile::Quick) { 4 << 20 } else { 16 << 20 };
     let sizes =
         [0, 1, 2, 255, 256, 1_000, 1_001, 2_704, 8_191, 8_192, 65_535, 65_536, 1 << 20, largest];
     let stream = store.stream("payloads", "sizes");

@@ -8,9 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::context::{Context, Subject, event, events, within};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, event, events, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

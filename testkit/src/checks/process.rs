@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use annals::{Position, Query, ReadOptions, SequenceNumber, Source, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::following::Follow;
+use crate::checks::support::polled_follow::Follow;
 use crate::child::{Child, Work};
-use crate::context::{Context, Subject, event};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -4,10 +4,11 @@ use annals::{EventName, Query, QueryItem, ReadOptions, Source, WriteCondition};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::check::{Check, Feature, Need, Outcome, check};
-use crate::checks::ledger::{Ledger, most};
-use crate::checks::reading::{NAMES, TAGS, World, named};
-use crate::context::{Context, but, event, events};
+use crate::checks::support::ledger::{Ledger, most};
+use crate::checks::support::read_world::{NAMES, TAGS, World, named};
+use crate::engine::Outcome;
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, but, event, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

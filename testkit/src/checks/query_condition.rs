@@ -2,13 +2,14 @@
 
 use annals::{Append, Query, ReadOptions, SequenceNumber, Source, StreamId, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::decisions::decisions;
-use crate::checks::judged::{Form, Judged};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room};
-use crate::checks::refusal::unmet;
-use crate::checks::world::World;
-use crate::context::{Context, events};
+use crate::checks::support::condition_world::World;
+use crate::checks::support::judged_conditions::{Form, Judged};
+use crate::checks::support::ledger::{Ledger, always, light, most, needs_room};
+use crate::checks::support::random_decisions::decisions;
+use crate::checks::support::unmet_conditions::unmet;
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, events};
 
 const QUERIES: Need = Need::Has(Feature::QueryConditions);
 

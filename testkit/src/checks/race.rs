@@ -4,12 +4,14 @@ use annals::{
     Append, Error, Payload, Position, SequenceNumber, StoredEvent, StreamId, WriteCondition,
 };
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, chain, check, ensure, ensure_eq};
-use crate::checks::clients::{Ended, Round, at_once, race, rounds};
 use crate::checks::custom::LastIs;
-use crate::checks::decided_race;
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::context::{Context, Subject, event};
+use crate::checks::support::decided_races;
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::checks::support::racing_clients::{Ended, Round, at_once, race, rounds};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::error::chain;
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!("cond.one_winner", [A4 A2], Stochastic, [], one_winner, "of writers with the same expectation one wins"),
@@ -36,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4],
         Stochastic,
         [Need::Has(Feature::QueryConditions)],
-        decided_race::no_match_race,
+        decided_races::no_match_race,
         "of decisions on one query one wins, though they write to different streams"
     ),
     check!(
@@ -44,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4 A7],
         Stochastic,
         [Need::Has(Feature::MultiStreamAppend)],
-        decided_race::guard_race,
+        decided_races::guard_race,
         "of writers that each guard what the others write one wins"
     ),
     check!(
@@ -52,7 +54,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4],
         Stochastic,
         [Need::Has(Feature::CustomConditions)],
-        decided_race::judged_inside,
+        decided_races::judged_inside,
         "between the judgement of a condition and the write nobody else appends"
     ),
     check!(
@@ -60,7 +62,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A7 A1],
         Stochastic,
         [],
-        decided_race::duplicate_race,
+        decided_races::duplicate_race,
         "events appended several times at once are stored once, and are duplicates for all others"
     ),
 ];

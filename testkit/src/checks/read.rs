@@ -7,10 +7,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::check::{Check, Failure, Outcome, check, ensure};
-use crate::checks::ledger::{Ledger, most};
-use crate::checks::reading::{NAMES, World, named, some};
-use crate::context::{Context, Subject, events};
+use crate::checks::support::ledger::{Ledger, most};
+use crate::checks::support::read_world::{NAMES, World, named, some};
+use crate::engine::{Failure, Outcome, ensure};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!("scan.empty", [R3 R4], Required, [], empty, "a read that finds nothing gives no page and no error"),

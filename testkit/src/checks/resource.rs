@@ -7,9 +7,10 @@ use std::time::Duration;
 use annals::{Append, Position, ReadOptions, StreamId, WriteCondition};
 use tokio::time::Instant;
 
-use crate::check::{Check, Failure, Outcome, check, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most};
-use crate::context::{Context, Subject};
+use crate::checks::support::ledger::{Ledger, always, light, most};
+use crate::engine::{Failure, Outcome, ensure_eq};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -13,11 +13,12 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::drops::{Drops, LIMIT, poll_times, sweep};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::context::{Context, Subject, within};
-use crate::suite::{Flavour, runtime};
+use crate::checks::support::dropped_appends::{Drops, LIMIT, poll_times, sweep};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::engine::{Flavour, runtime};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

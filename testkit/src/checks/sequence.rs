@@ -2,11 +2,12 @@
 
 use annals::{Append, Error, EventId, Order, ReadOptions, SequenceNumber, WriteCondition};
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure, ensure_eq};
-use crate::checks::clients::{self, Start};
-use crate::checks::ledger::{Ledger, always, light, most, needs_room, patient};
-use crate::context::{Context, event, events};
+use crate::checks::support::ledger::{Ledger, always, light, most, needs_room, patient};
+use crate::checks::support::racing_clients::{self, Start};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::harness::{Hook, Variant};
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, event, events};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -171,7 +172,7 @@ async fn at_once(cx: Context) -> Outcome {
         });
         let start = if nth == 0 { Start::Tasks } else { Start::Threads };
         let mut all = Vec::new();
-        for (stored, call) in clients::at_once(start, "appends of batches", calls).await? {
+        for (stored, call) in racing_clients::at_once(start, "appends of batches", calls).await? {
             all.push((stored?, call));
         }
         all.sort_by_key(|(stored, _)| stored.first().map(|event| event.sequence_number));

@@ -6,12 +6,13 @@ use annals::{
 };
 use futures_util::StreamExt;
 
-use crate::check::{Check, Failure, Feature, Need, Outcome, check, ensure};
-use crate::checks::ledger::most;
-use crate::checks::reading::{World, named, select};
-use crate::checks::scan::{LIMIT, LONG, handles, long, sources, streams};
-use crate::context::{Context, Subject, event, within};
+use crate::checks::support::ledger::most;
+use crate::checks::support::polled_read::{LIMIT, LONG, handles, long, sources, streams};
+use crate::checks::support::read_world::{World, named, select};
+use crate::engine::{Failure, Outcome, ensure};
 use crate::pages::Pages;
+use crate::storage::{Check, Feature, Need, check};
+use crate::subject::{Context, Subject, event, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -299,7 +300,7 @@ async fn bytes(cx: Context) -> Outcome {
     let room = store.capabilities.max_payload_bytes.map_or(8_192, |most| most.get().min(8_192));
     let payload = vec![b'x'; usize::try_from(room).unwrap_or_default()];
     let stream = store.stream("large", "events");
-    let mut ledger = crate::checks::ledger::Ledger::of(store);
+    let mut ledger = crate::checks::support::ledger::Ledger::of(store);
     let mut left = EVENTS;
     while left > 0 {
         let count = left.min(most(&ledger.store)).min(300);

@@ -4,8 +4,9 @@ use annals::{NewEvent, ReadOptions, StoredEvent};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-use crate::check::{Check, Outcome, check, ensure, ensure_eq};
-use crate::context::{Context, but, event};
+use crate::engine::{Outcome, ensure, ensure_eq};
+use crate::storage::{Check, check};
+use crate::subject::{Context, but, event};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -10,10 +10,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
-use crate::checks::ledger::{Ledger, always, light, most, patient};
-use crate::checks::reading::{NAMES, TAGS, World, named, some};
-use crate::context::{Context, Subject, but, within};
+use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::checks::support::read_world::{NAMES, TAGS, World, named, some};
+use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::storage::{Check, check};
+use crate::subject::{Context, Subject, but, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use maud::html;
 
+use crate::engine::page;
 use crate::history::{History, Operation, Violation};
-use crate::html::page;
 use crate::model::{Condition, Mark, Op, Outcome, Stored};
 
 const STYLE: &str = "

@@ -16,7 +16,8 @@ use std::time::Duration;
 use annals::{BoxError, EventId, Result};
 use annals_postgres::tokio_postgres::{Client, Config, NoTls};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
-use annals_testkit::{NotRun, PostgresServer};
+use annals_servers::PostgresServer;
+use annals_testkit::NotRun;
 #[allow(unused_imports, reason = "no test file needs all of them")]
 pub(crate) use shared::*;
 

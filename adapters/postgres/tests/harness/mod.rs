@@ -11,11 +11,13 @@ use annals::{Append, BoxError, NewEvent, Order, SequenceNumber, StreamId, WriteC
 use annals_postgres::tokio_postgres::config::Host;
 use annals_postgres::tokio_postgres::{Client, Config};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
-use annals_testkit::{
-    Disturbance, Gate, Harness, Hook, Opened, PostgresServer, Store, Variant, async_trait,
-};
+use annals_servers::PostgresServer;
+use annals_testkit::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant, async_trait};
 
 use crate::common::{admin, options};
+
+/// The tables of a log, behind the name `events`.
+const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
 
 struct Postgres {
     order: Order,
@@ -67,6 +69,7 @@ impl Harness for Postgres {
             Hook::StartAfter,
             Hook::PoolOfOne,
             Hook::Proxy,
+            Hook::TakeBack,
             Hook::Gate,
             Hook::Disturb(Disturbance::CutConnections),
             Hook::Disturb(Disturbance::RestartServer),
@@ -143,6 +146,26 @@ impl Harness for Postgres {
             other => return Err(format!("no {other:?} on PostgreSQL").into()),
         }
         Ok(Box::new(()))
+    }
+
+    async fn remember(&self, namespace: &str) -> Result<(), BoxError> {
+        let copies = TABLES.map(|table| {
+            format!(
+                "DROP TABLE IF EXISTS {namespace}.kept{table}; \
+                 CREATE TABLE {namespace}.kept{table} AS SELECT * FROM {namespace}.events{table};"
+            )
+        });
+        Ok(admin(&self.url(namespace).await?).await?.batch_execute(&copies.concat()).await?)
+    }
+
+    /// Another connection puts the copied rows in place of the store's, in one transaction.
+    async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
+        let list = TABLES.map(|table| format!("{namespace}.events{table}")).join(", ");
+        let rows = TABLES.map(|table| {
+            format!("INSERT INTO {namespace}.events{table} SELECT * FROM {namespace}.kept{table};")
+        });
+        let sql = format!("BEGIN; TRUNCATE {list}; {} COMMIT", rows.concat());
+        Ok(admin(&self.url(namespace).await?).await?.batch_execute(&sql).await?)
     }
 
     async fn server(&self) -> Result<SocketAddr, BoxError> {
@@ -306,7 +329,12 @@ impl Gate for CommitGate {
     async fn pass(&self) {}
 }
 
+/// Stores of logs of this order.
+pub(crate) fn stores(order: Order) -> impl Harness {
+    Postgres { order, own: Mutex::default() }
+}
+
 /// Runs the suite over logs of this order.
 pub(crate) fn run(name: &str, order: Order) -> ExitCode {
-    annals_testkit::main(name, Postgres { order, own: Mutex::default() })
+    annals_testkit::main(name, stores(order))
 }

@@ -1,0 +1,50 @@
+//! The checks of state stores over SQLite: in a file with several handles, and in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use annals_sqlite::{SqliteAdapter, SqliteState};
+use annals_state::StateStore;
+use annals_testkit::async_trait;
+use annals_testkit::state::{Open, Store};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+/// Each handle has connections of its own.
+struct File(TempDir);
+
+#[async_trait]
+impl Open for File {
+    async fn open(&self) -> Store {
+        let adapter = SqliteAdapter::open(self.0.path().join("state.db")).await.unwrap();
+        Arc::new(adapter.state())
+    }
+}
+
+/// One store until a check closes it.
+struct Memory(Mutex<Option<SqliteState>>);
+
+#[async_trait]
+impl Open for Memory {
+    async fn open(&self) -> Store {
+        let mut kept = self.0.lock().await;
+        if let Some(state) = &*kept
+            && state.get(Vec::new()).await.is_ok()
+        {
+            return Arc::new(state.clone());
+        }
+        let state = SqliteAdapter::open_in_memory().await.unwrap().state();
+        *kept = Some(state.clone());
+        Arc::new(state)
+    }
+}
+
+fn main() -> ExitCode {
+    let file: Arc<dyn Open> = Arc::new(File(tempfile::tempdir().unwrap()));
+    annals_testkit::state::main(&[
+        ("file", Arc::new(move || Arc::clone(&file)), 40),
+        ("memory", Arc::new(|| Arc::new(Memory(Mutex::new(None)))), 100),
+    ])
+}

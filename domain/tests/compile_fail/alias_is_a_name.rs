@@ -1,0 +1,11 @@
+use annals_domain::Event;
+
+#[derive(Event)]
+enum WorldEvent {
+    #[event(name = "World.Created")]
+    Created,
+    #[event(name = "World.SomethingHappened", alias = "World.Created")]
+    SomethingHappened,
+}
+
+fn main() {}

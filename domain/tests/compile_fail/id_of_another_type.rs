@@ -1,0 +1,22 @@
+use annals_domain::{Aggregate, Event, Repository};
+
+#[derive(Event)]
+#[event(name = "World.Created")]
+struct Created;
+
+#[derive(Clone, Default)]
+struct World;
+
+impl Aggregate for World {
+    const CATEGORY: &'static str = "worlds";
+    type Id = u64;
+    type Event = Created;
+
+    fn apply(&mut self, _: Created) {}
+}
+
+fn create(worlds: &Repository<World>) {
+    drop(worlds.create(&"earth".to_owned(), || Created));
+}
+
+fn main() {}

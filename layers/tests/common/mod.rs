@@ -1,0 +1,164 @@
+//! The conformance suite over a layer: any harness, with its stores wrapped.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test takes some of it, and fails if it panics"
+)]
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use annals::{BoxError, SequenceNumber};
+use annals_layers::{Chained, Clear, Codec, Compression, Encoded, Key, KeyId, KeyRing};
+use annals_memory::MemoryAdapter;
+use annals_testkit::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant, async_trait};
+
+/// The stores of a harness, each inside a layer. The layer is made with the last number of what the harness itself puts
+/// into a store, without the layer.
+pub(crate) struct Layered<H, W> {
+    inner: H,
+    wrap: W,
+    bare: Mutex<HashMap<String, SequenceNumber>>,
+}
+
+impl<H: Harness, W: Fn(Store, SequenceNumber) -> Opened> Layered<H, W> {
+    pub(crate) fn new(inner: H, wrap: W) -> Self {
+        Self { inner, wrap, bare: Mutex::default() }
+    }
+
+    fn layer(&self, namespace: &str, store: Store) -> Opened {
+        let bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.wrap)(store, bare.get(namespace).copied().unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl<H, W> Harness for Layered<H, W>
+where
+    H: Harness,
+    W: Fn(Store, SequenceNumber) -> Opened + Send + Sync + 'static,
+{
+    async fn open(&self, namespace: &str) -> Opened {
+        self.layer(namespace, self.inner.open(namespace).await?)
+    }
+
+    async fn open_to_close(&self, namespace: &str) -> Opened {
+        self.layer(namespace, self.inner.open_to_close(namespace).await?)
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        self.inner.hooks()
+    }
+
+    async fn open_as(&self, namespace: &str, variant: Variant) -> Opened {
+        if let Variant::StartAfter(last) = variant {
+            let mut bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+            bare.insert(namespace.to_owned(), last);
+        }
+        self.layer(namespace, self.inner.open_as(namespace, variant).await?)
+    }
+
+    async fn open_gated(&self, namespace: &str) -> Result<(Store, Arc<dyn Gate>), BoxError> {
+        let (store, gate) = self.inner.open_gated(namespace).await?;
+        Ok((self.layer(namespace, store)?, gate))
+    }
+
+    async fn disturb(
+        &self,
+        namespace: &str,
+        disturbance: Disturbance,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        self.inner.disturb(namespace, disturbance).await
+    }
+
+    async fn remember(&self, namespace: &str) -> Result<(), BoxError> {
+        self.inner.remember(namespace).await
+    }
+
+    async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
+        self.inner.take_back(namespace).await
+    }
+
+    async fn server(&self) -> Result<SocketAddr, BoxError> {
+        self.inner.server().await
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        self.inner.environment()
+    }
+
+    async fn usage(&self, namespace: &str) -> Result<BTreeMap<String, u64>, BoxError> {
+        self.inner.usage(namespace).await
+    }
+}
+
+/// Stores in memory, one for each namespace: a check that reads the whole log decodes its own events only.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<HashMap<String, MemoryAdapter>>);
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn get(&self, namespace: &str) -> MemoryAdapter {
+        let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.entry(namespace.to_owned()).or_default().clone()
+    }
+}
+
+#[async_trait]
+impl Harness for Memory {
+    async fn open(&self, namespace: &str) -> Opened {
+        Ok(Arc::new(self.get(namespace)))
+    }
+
+    async fn open_to_close(&self, _namespace: &str) -> Opened {
+        Ok(Arc::new(MemoryAdapter::new()))
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::PageSize, Hook::StartAfter]
+    }
+
+    async fn open_as(&self, namespace: &str, variant: Variant) -> Opened {
+        match variant {
+            Variant::PageSize(events) => Ok(Arc::new(self.get(namespace).with_page_size(events))),
+            Variant::StartAfter(last) => Ok(Arc::new(MemoryAdapter::starting_after(last))),
+            other => Err(format!("no {other:?} in memory").into()),
+        }
+    }
+}
+
+/// A key that every process of a test has.
+pub(crate) fn key() -> Key {
+    Key::from_bytes(&std::array::from_fn(|nth| u8::try_from(nth * 7).unwrap()))
+}
+
+pub(crate) fn ring() -> KeyRing {
+    KeyRing::new(KeyId(7), &key())
+}
+
+/// zstd and AES-256-GCM-SIV. The bound on payloads is small enough for the suite to reach it.
+pub(crate) fn sealed() -> Codec {
+    compressed(Compression::Zstd(3)).with_keys(ring())
+}
+
+pub(crate) fn compressed(compression: Compression) -> Codec {
+    let most = NonZeroU32::new(1 << 20).unwrap();
+    Codec::new().with_compression(compression).with_max_payload(most)
+}
+
+pub(crate) fn encoded(store: Store, codec: Codec) -> Opened {
+    Ok(Arc::new(Encoded::new(store, codec)?))
+}
+
+/// Chained directly around the store, then sealed.
+pub(crate) fn stack(store: Store, bare: SequenceNumber) -> Opened {
+    let chained = Chained::new(store)?.with_chained_after(bare);
+    encoded(Arc::new(chained), sealed().with_clear(Clear::Until(bare)))
+}

@@ -1,0 +1,567 @@
+//! What a chain promises beyond the contract of storage: rules L12 to L16.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    reason = "a test that panics fails, as it should"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use annals::{
+    Append, Error, EventId, EventStore, NewEvent, Payload, Position, Query, ReadOptions,
+    SequenceNumber, StorageAdapter, StoredEvent, StreamId, WriteCondition,
+};
+use annals_layers::{
+    ChainKey, Chained, Codec, DecodeError, Encoded, Finding, Hash, Head, KeyId, KeyRing,
+    Undecodable,
+};
+use annals_memory::MemoryAdapter;
+use annals_testkit::{Recording, Request};
+use common::{key, sealed};
+use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const EARTH: StreamId = StreamId::from_static("worlds", "earth");
+
+fn event(text: &str) -> NewEvent {
+    NewEvent::json("said", &text).unwrap()
+}
+
+fn at(position: u64) -> Position {
+    Position::new(position)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Keyed,
+}
+
+fn chained<A: StorageAdapter>(inner: A, kind: Kind) -> annals::Result<Chained<A>> {
+    match kind {
+        Kind::Plain => Chained::new(inner),
+        Kind::Keyed => Chained::keyed(inner, ChainKey::from_bytes(&[7; 32])),
+    }
+}
+
+/// What lies in the store after these were appended one by one.
+async fn rows(kind: Kind, texts: &[&str]) -> annals::Result<Vec<NewEvent>> {
+    let memory = MemoryAdapter::new();
+    let layer = chained(memory.clone(), kind)?;
+    for (nth, text) in texts.iter().enumerate() {
+        // Logs that begin with the same texts begin with the same events.
+        let id = EventId::from_uuid(uuid::Uuid::from_u128(nth as u128 + 1));
+        let event = event(text).with_id(id).with_occurred_at(time::OffsetDateTime::UNIX_EPOCH);
+        layer.append(vec![Append::new(EARTH, [event], WriteCondition::Always)]).await?;
+    }
+    let rows =
+        EventStore::new(memory).stream(EARTH).read(ReadOptions::default()).into_vec().await?;
+    Ok(rows.iter().map(|row| row.event.clone()).collect())
+}
+
+/// An adapter that reads what a database would after somebody changed its rows.
+#[derive(Debug, Clone)]
+struct Tampered(Vec<StoredEvent>, MemoryAdapter);
+
+impl Tampered {
+    /// Rows at these positions.
+    fn new(rows: &[(u64, NewEvent)]) -> Self {
+        let stored = |(nth, (position, event)): (usize, &(u64, NewEvent))| {
+            let number = SequenceNumber::new(nth as u64 + 1);
+            StoredEvent::new(event.clone(), EARTH, at(*position), number, event.occurred_at)
+        };
+        Self(rows.iter().enumerate().map(stored).collect(), MemoryAdapter::new())
+    }
+
+    /// Rows numbered anew.
+    fn renumbered(rows: &[NewEvent]) -> Self {
+        Self::new(
+            &rows
+                .iter()
+                .enumerate()
+                .map(|(nth, row)| (nth as u64, row.clone()))
+                .collect::<Vec<_>>(),
+        )
+    }
+}
+
+#[annals::adapter::async_trait]
+impl StorageAdapter for Tampered {
+    fn name(&self) -> &'static str {
+        "tampered"
+    }
+
+    fn capabilities(&self) -> annals::Capabilities {
+        self.1.capabilities()
+    }
+
+    async fn append(&self, _: Vec<Append>) -> annals::Result<Vec<StoredEvent>> {
+        Err(Error::unavailable("it is only read"))
+    }
+
+    /// In pages of two.
+    fn read(&self, _: Query, options: ReadOptions) -> annals::EventPages {
+        let mut rows = self.0.clone();
+        if options.direction == annals::Direction::Backward {
+            rows.reverse();
+        }
+        rows.truncate(options.limit.map_or(usize::MAX, |limit| limit as usize));
+        let page =
+            |rows: &[StoredEvent]| Ok(annals::Page::new(rows.to_vec(), rows[0].sequence_number));
+        futures_util::stream::iter(rows.chunks(2).map(page).collect::<Vec<_>>()).boxed()
+    }
+
+    async fn close(&self) {}
+}
+
+fn changed(row: &NewEvent) -> NewEvent {
+    let mut bytes = row.payload.as_bytes().to_vec();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    let mut row = row.clone();
+    row.payload = Payload::from_store(row.payload.encoding().clone(), bytes);
+    row
+}
+
+async fn findings(kind: Kind, store: &Tampered, known: Option<Head>) -> Vec<Finding> {
+    chained(store.clone(), kind).unwrap().verify(&EARTH, known).await.unwrap().findings
+}
+
+#[tokio::test]
+async fn l12_each_kind_of_tampering_has_its_own_finding() -> Outcome {
+    for kind in [Kind::Plain, Kind::Keyed] {
+        let rows = rows(kind, &["a", "b", "c", "d", "e", "f"]).await?;
+        let intact = Tampered::renumbered(&rows);
+        assert_eq!(findings(kind, &intact, None).await, []);
+        let head = chained(intact, kind)?.head(&EARTH).await?.unwrap();
+        assert_eq!(findings(kind, &Tampered::renumbered(&rows), Some(head)).await, []);
+
+        let mut one = rows.clone();
+        one[2] = changed(&one[2]);
+        assert_eq!(
+            findings(kind, &Tampered::renumbered(&one), Some(head)).await,
+            [Finding::Changed(at(2))]
+        );
+        for field in 0..4 {
+            let mut one = rows.clone();
+            let row = &mut one[2];
+            match field {
+                0 => row.name = annals::EventName::from_static("shouted"),
+                1 => row.occurred_at += time::Duration::microseconds(1),
+                2 => row.tags = annals::Tags::parse(["x"])?,
+                _ => row.metadata = Some(annals::Metadata::json(&serde_json::json!({}))?),
+            }
+            assert_eq!(
+                findings(kind, &Tampered::renumbered(&one), Some(head)).await,
+                [Finding::Changed(at(2))]
+            );
+        }
+
+        let removed = Finding::Removed { first: at(2), last: at(3) };
+        let kept = |range: &[usize]| {
+            range.iter().map(|nth| (*nth as u64, rows[*nth].clone())).collect::<Vec<_>>()
+        };
+        let holes = kept(&[0, 1, 4, 5]);
+        assert_eq!(findings(kind, &Tampered::new(&holes), Some(head)).await, [removed]);
+        let closed: Vec<_> = holes.iter().map(|(_, row)| row.clone()).collect();
+        assert_eq!(findings(kind, &Tampered::renumbered(&closed), Some(head)).await, [removed]);
+
+        let prefix = [Finding::LostPrefix(at(2))];
+        assert_eq!(findings(kind, &Tampered::new(&kept(&[2, 3, 4, 5])), Some(head)).await, prefix);
+        assert_eq!(findings(kind, &Tampered::renumbered(&rows[2..]), Some(head)).await, prefix);
+
+        let mut swapped = rows.clone();
+        swapped.swap(1, 4);
+        let moved = findings(kind, &Tampered::renumbered(&swapped), Some(head)).await;
+        assert!(
+            moved.iter().all(|finding| matches!(finding, Finding::Moved { .. }))
+                && !moved.is_empty(),
+            "{moved:?}"
+        );
+        let mut swapped = rows.clone();
+        swapped.swap(2, 3);
+        let moved = findings(kind, &Tampered::renumbered(&swapped), Some(head)).await;
+        assert_eq!(moved.len(), 1, "{moved:?}");
+
+        let mut twice = rows.clone();
+        twice.insert(3, rows[2].clone());
+        assert_eq!(
+            findings(kind, &Tampered::renumbered(&twice), Some(head)).await,
+            [Finding::Duplicated(at(3))]
+        );
+
+        let mut inserted = rows.clone();
+        inserted.insert(3, event("x"));
+        assert_eq!(
+            findings(kind, &Tampered::renumbered(&inserted), Some(head)).await,
+            [Finding::Inserted(at(3))]
+        );
+
+        let shifted: Vec<_> = rows
+            .iter()
+            .enumerate()
+            .map(|(nth, row)| (nth as u64 + u64::from(nth > 3), row.clone()))
+            .collect();
+        let moved = findings(kind, &Tampered::new(&shifted), Some(head)).await;
+        assert_eq!(moved[0], Finding::Moved { at: at(5), was: at(4) });
+
+        let cut = Tampered::renumbered(&rows[..4]);
+        assert_eq!(findings(kind, &cut, None).await, [], "only a head kept elsewhere shows it");
+        assert_eq!(findings(kind, &cut, Some(head)).await, [Finding::CutTail { head }]);
+        assert_eq!(
+            findings(kind, &Tampered::renumbered(&[]), Some(head)).await,
+            [Finding::CutTail { head }]
+        );
+        let other = Tampered::renumbered(&self::rows(kind, &["a", "b", "c", "d", "e", "F"]).await?);
+        assert_eq!(findings(kind, &other, Some(head)).await, [Finding::OtherHead { head }]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn l12_who_knows_no_key_can_only_forge_a_chain_without_one() -> Outcome {
+    // An event of another chain in the place of the one that was appended: its link is right in itself.
+    let (own, other) = (
+        rows(Kind::Plain, &["a", "b", "c", "d"]).await?,
+        rows(Kind::Plain, &["a", "B", "c", "d"]).await?,
+    );
+    let mut forged = own.clone();
+    forged[1] = other[1].clone();
+    assert_eq!(
+        findings(Kind::Plain, &Tampered::renumbered(&forged), None).await,
+        [Finding::BrokenLink(at(2))]
+    );
+    // Beside the one that was appended, it is the one that nothing follows.
+    let mut forged = own.clone();
+    forged.insert(2, other[1].clone());
+    assert_eq!(
+        findings(Kind::Plain, &Tampered::renumbered(&forged), None).await,
+        [Finding::Inserted(at(2))]
+    );
+    // All of the chain computed anew: only a key or a known head shows it.
+    assert_eq!(findings(Kind::Plain, &Tampered::renumbered(&other), None).await, []);
+    let changed = findings(Kind::Keyed, &Tampered::renumbered(&other), None).await;
+    assert_eq!(changed.len(), 4, "{changed:?}");
+    let keyed = Chained::keyed(
+        Tampered::renumbered(&rows(Kind::Keyed, &["a", "b"]).await?),
+        ChainKey::from_bytes(&[8; 32]),
+    )?;
+    assert_eq!(
+        keyed.verify(&EARTH, None).await?.findings,
+        [Finding::Changed(at(0)), Finding::Changed(at(1))]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn l14_a_read_of_a_stream_verifies_it_over_all_pages() -> Outcome {
+    let (own, other) = (
+        rows(Kind::Plain, &["a", "b", "c", "d"]).await?,
+        rows(Kind::Plain, &["a", "B", "c", "d"]).await?,
+    );
+    // Replaced by an event whose link is right in itself, on another page than the one that follows it.
+    let mut replaced = own.clone();
+    replaced[1] = other[1].clone();
+    let removed: Vec<_> = [0, 1, 3].map(|nth: usize| (nth as u64, own[nth].clone())).to_vec();
+    let late: Vec<_> = [1, 2, 3].map(|nth: usize| (nth as u64, own[nth].clone())).to_vec();
+    let mut twisted = own.clone();
+    twisted.swap(1, 2);
+    let mut loose = own.clone();
+    loose[2] = event("x");
+    let cases = [
+        (Tampered::renumbered(&replaced), 2, 2),
+        (Tampered::new(&removed), 2, 1),
+        (Tampered::new(&late), 0, 3),
+        (Tampered::renumbered(&twisted), 1, 1),
+        (Tampered::renumbered(&loose), 2, 1),
+        (
+            Tampered::renumbered(&{
+                let mut rows = own.clone();
+                rows[3] = changed(&rows[3]);
+                rows
+            }),
+            3,
+            0,
+        ),
+    ];
+    for (nth, (store, forward, backward)) in cases.into_iter().enumerate() {
+        let layer = Chained::new(store)?;
+        for (options, expected) in
+            [(ReadOptions::default(), forward), (ReadOptions::default().backward(), backward)]
+        {
+            let mut pages = layer.read(EARTH.into(), options);
+            let (mut read, mut failed) = (0, None);
+            while let Some(page) = pages.next().await {
+                match page {
+                    Ok(page) => read += page.events.len(),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let is_intact = nth == 2 && options.direction == annals::Direction::Backward;
+            assert_eq!(read, expected, "case {nth}, {options:?}");
+            assert_eq!(failed.is_none(), is_intact, "case {nth}");
+            if let Some(error) = failed {
+                assert!(
+                    matches!(Undecodable::of(&error).unwrap().cause, DecodeError::BrokenChain(_)),
+                    "case {nth}"
+                );
+                assert!(matches!(error, Error::Corrupt(_)));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l13_sixteen_writers_on_two_handles_all_succeed() -> Outcome {
+    let memory = MemoryAdapter::new();
+    let handles = [Chained::new(memory.clone())?, Chained::new(memory.clone())?];
+    let writers = (0..16).map(|writer| {
+        let handle = handles[writer % 2].clone();
+        tokio::spawn(async move {
+            for nth in 0..20 {
+                let write =
+                    Append::new(EARTH, [event(&format!("{writer} {nth}"))], WriteCondition::Always);
+                handle.append(vec![write]).await?;
+            }
+            Ok::<_, Error>(())
+        })
+    });
+    for done in join_all(writers).await {
+        done??;
+    }
+    let report = handles[0].verify(&EARTH, None).await?;
+    assert_eq!(
+        (report.events, report.findings.len(), report.head.unwrap().position),
+        (320, 0, at(319))
+    );
+    Ok(())
+}
+
+fn count(recording: &Recording<MemoryAdapter>) -> (usize, usize) {
+    let calls = recording.take();
+    let appends = calls.iter().filter(|call| matches!(call.request, Request::Append(_))).count();
+    (appends, calls.len() - appends)
+}
+
+#[tokio::test]
+async fn l13_waiting_appends_of_one_stream_are_made_together() -> Outcome {
+    let recording = Recording::new(MemoryAdapter::new());
+    let slow = annals_testkit::Faulty::new(recording.clone());
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let delay = annals_testkit::Fault::delay(released.map(|_| ()));
+    slow.inject(annals_testkit::Point::BeforeAppend, delay);
+    let layer = Chained::new(slow)?;
+    let append = |n: usize| {
+        let layer = layer.clone();
+        async move {
+            layer
+                .append(vec![Append::new(EARTH, [event(&n.to_string())], WriteCondition::Always)])
+                .await
+        }
+    };
+    let release = async {
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+    };
+    let (stored, ()) = futures_util::future::join(join_all((0..64).map(append)), release).await;
+    for (nth, stored) in stored.into_iter().enumerate() {
+        assert_eq!(
+            stored?[0].payload().to_json::<String>()?,
+            nth.to_string(),
+            "each gets its own events"
+        );
+    }
+    let (appends, reads) = count(&recording);
+    assert_eq!(
+        (appends, reads),
+        (2, 1),
+        "the first, then all that wait; and one look at the stream"
+    );
+    // One after the other: a call each, and no look-up.
+    for n in 0..100 {
+        append(n).await?;
+    }
+    assert_eq!(count(&recording), (100, 0));
+    assert_eq!(layer.verify(&EARTH, None).await?.findings, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn l13_conditions_of_appends_that_wait_are_judged_one_after_the_other() -> Outcome {
+    let layer = Chained::new(MemoryAdapter::new())?;
+    let append = |condition: WriteCondition, text: &str| {
+        let (layer, event) = (layer.clone(), event(text));
+        async move { layer.append(vec![Append::new(EARTH, [event], condition)]).await }
+    };
+    let position = |n| WriteCondition::PositionIs(at(n));
+    let outcomes = join_all([
+        append(WriteCondition::StreamIsEmpty, "0"),
+        append(position(0), "1"),
+        append(position(0), "lost"),
+        append(WriteCondition::StreamIsEmpty, "lost"),
+        append(position(1), "2"),
+        append(WriteCondition::StreamExists, "3"),
+        append(WriteCondition::no_match(EARTH, SequenceNumber::START), "lost"),
+    ])
+    .await;
+    let won: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(won, [true, true, false, false, true, true, false]);
+    for (nth, expected) in [(2, position(0)), (3, WriteCondition::StreamIsEmpty)] {
+        let Err(Error::ConditionFailed(unmet)) = &outcomes[nth] else {
+            panic!("it lost: {:?}", outcomes[nth])
+        };
+        assert_eq!(unmet.failed, expected, "the caller's condition, never that of the layer");
+    }
+    assert_eq!(layer.verify(&EARTH, None).await?.findings, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn l13_appends_are_not_made_together_on_what_a_stale_head_promised() -> Outcome {
+    let memory = MemoryAdapter::new();
+    let slow = annals_testkit::Faulty::new(memory.clone());
+    let (one, other) = (Chained::new(slow.clone())?, Chained::new(memory)?);
+    let write = |text: &str, condition| vec![Append::new(EARTH, [event(text)], condition)];
+    one.append(write("known", WriteCondition::Always)).await?;
+    other.append(write("not known", WriteCondition::Always)).await?;
+    // Two appends wait for one that fails, which does not say that the stream went on.
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let fault = annals_testkit::Fault::error(Error::unavailable("busy"));
+    slow.inject(annals_testkit::Point::BeforeAppend, fault.after(released.map(|_| ())));
+    let release = async {
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+    };
+    let last = || WriteCondition::PositionIs(at(1));
+    let appends = [write("x", WriteCondition::Always), write("a", last()), write("b", last())];
+    let appends = join_all(appends.map(|writes| one.append(writes)));
+    let (outcomes, ()) = futures_util::future::join(appends, release).await;
+    let won: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(won, [false, true, false], "of two that expect one position, one is made");
+    assert_eq!(one.verify(&EARTH, None).await?.findings, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn l13_a_cached_head_is_never_trusted() -> Outcome {
+    let memory = MemoryAdapter::new();
+    let (one, other) = (Chained::new(memory.clone())?, Chained::new(memory)?);
+    for nth in 0..6 {
+        let handle = if nth % 2 == 0 { &one } else { &other };
+        handle.append(vec![Append::new(EARTH, [event("x")], WriteCondition::Always)]).await?;
+    }
+    // A caller that asks for the very event that the layer knows gets its own refusal.
+    let stale = one.head(&EARTH).await?.unwrap();
+    let last = EventStore::new(one.clone()).stream(EARTH).latest().await?.unwrap();
+    other.append(vec![Append::new(EARTH, [event("y")], WriteCondition::Always)]).await?;
+    let refused = one
+        .append(vec![Append::new(EARTH, [event("z")], WriteCondition::LastEventIs(last.id()))])
+        .await;
+    let Err(Error::ConditionFailed(unmet)) = refused else { panic!("it is refused: {refused:?}") };
+    assert_eq!((unmet.failed, unmet.actual), (WriteCondition::LastEventIs(last.id()), Some(at(6))));
+    assert_eq!(one.verify(&EARTH, Some(stale)).await?.findings, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_append_that_is_dropped_or_not_polled_holds_up_nobody() -> Outcome {
+    let recording = annals_testkit::Faulty::new(MemoryAdapter::new());
+    recording.inject(
+        annals_testkit::Point::BeforeAppend,
+        annals_testkit::Fault::delay(annals_testkit::polls(2)),
+    );
+    let layer = Chained::new(recording.clone())?;
+    let append = || layer.append(vec![Append::new(EARTH, [event("x")], WriteCondition::Always)]);
+    let mut stopped = append();
+    assert!((&mut stopped).now_or_never().is_none());
+    // It is under way, and is never polled again.
+    append().await?;
+    recording.inject(
+        annals_testkit::Point::BeforeAppend,
+        annals_testkit::Fault::delay(annals_testkit::polls(9)),
+    );
+    let mut dropped = append();
+    assert!((&mut dropped).now_or_never().is_none());
+    drop(dropped);
+    append().await?;
+    stopped.await?;
+    let report = layer.verify(&EARTH, None).await?;
+    assert_eq!((report.events, report.findings.len()), (3, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn l15_a_chain_is_verified_without_the_keys_of_encryption() -> Outcome {
+    let memory = MemoryAdapter::new();
+    let chain = Chained::new(memory.clone())?;
+    let store = EventStore::new(Encoded::new(chain.clone(), sealed())?);
+    store.stream(EARTH).append([event("a"), event("b")], WriteCondition::Always).await?;
+    let report = chain.verify(&EARTH, None).await?;
+    assert_eq!(Chained::new(memory.clone())?.verify(&EARTH, report.head).await?, report);
+    let other = KeyRing::new(KeyId(8), &key());
+    let blind = EventStore::new(Encoded::new(Arc::new(chain), Codec::new().with_keys(other))?);
+    assert!(blind.stream(EARTH).latest().await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn l16_a_chain_that_begins_later_covers_what_was_before_it() -> Outcome {
+    let memory = MemoryAdapter::new();
+    let old = EventStore::new(memory.clone()).stream(EARTH);
+    old.append([event("a"), event("b"), event("c")], WriteCondition::Always).await?;
+    let strict = Chained::new(memory.clone())?;
+    let append = |layer: &Chained<MemoryAdapter>| {
+        let layer = layer.clone();
+        async move { layer.append(vec![Append::new(EARTH, [event("d")], WriteCondition::Always)]).await }
+    };
+    assert!(
+        matches!(append(&strict).await, Err(Error::Corrupt(_))),
+        "nothing says that unchained events are fine"
+    );
+    let since = SequenceNumber::new(3);
+    let layer = Chained::new(memory.clone())?.with_chained_after(since);
+    let before = layer.head(&EARTH).await?.unwrap();
+    append(&layer).await?;
+    append(&layer).await?;
+    assert_eq!(layer.verify(&EARTH, Some(before)).await?.findings, []);
+    let all = EventStore::new(layer.clone())
+        .stream(EARTH)
+        .read(ReadOptions::default())
+        .into_vec()
+        .await?;
+    assert_eq!(all.len(), 5);
+
+    let rows =
+        EventStore::new(memory).stream(EARTH).read(ReadOptions::default()).into_vec().await?;
+    let mut rows: Vec<_> = rows.iter().map(|row| row.event.clone()).collect();
+    rows[1].payload = event("B").payload;
+    let tampered = Chained::new(Tampered::renumbered(&rows))?.with_chained_after(since);
+    assert_eq!(tampered.verify(&EARTH, None).await?.findings, [Finding::BrokenLink(at(3))]);
+    assert!(
+        EventStore::new(tampered)
+            .stream(EARTH)
+            .read(ReadOptions::default())
+            .into_vec()
+            .await
+            .is_err()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_hash_is_read_from_its_text() {
+    let hash = Hash(std::array::from_fn(|nth| u8::try_from(nth * 8).unwrap()));
+    assert_eq!(hash.to_string().parse(), Ok(hash));
+    for wrong in ["", "00", &"g".repeat(64), &format!("+{}", "0".repeat(63)), &"ä".repeat(32)] {
+        assert!(wrong.parse::<Hash>().is_err(), "{wrong}");
+    }
+    assert_eq!(format!("{:?}", ChainKey::from_bytes(&[65; 32])), "ChainKey(..)");
+}

@@ -1,0 +1,67 @@
+#![doc = include_str!("../README.md")]
+//!
+//! | to | use |
+//! |---|---|
+//! | keep documents that are made from events | [`View`], [`Processor::view`] |
+//! | make something else of events | [`Sink`], [`Processor::sink`] |
+//! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
+//! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
+//! | share the work among several processors | [`Partitions`] |
+//! | read what was just written, in any process | [`Token`], [`Progress`] |
+//! | build a view again beside the old one | [`Versions`] |
+//! | compare a view with its events | [`Audit`] |
+//! | run several processors as one thing, and operate them from outside | [`Services`], [`ask`], [`reported`] |
+
+mod apply;
+mod ask;
+mod asked;
+mod audit;
+mod claim;
+mod control;
+mod error;
+mod failing;
+mod handle;
+mod measure;
+mod parked;
+mod partition;
+mod processor;
+mod progress;
+mod requests;
+mod reset;
+mod runner;
+mod services;
+mod sink;
+mod status;
+mod timer;
+mod token;
+mod tracking;
+mod versions;
+mod view;
+mod waiting;
+
+pub use ask::{Answer, Ask};
+pub use async_trait::async_trait;
+pub use audit::{Audit, Audited, Difference};
+pub use claim::Claim;
+pub use control::{Reported, reported};
+pub use error::{HandlerError, ProcessingError, Result};
+pub use failing::{Decision, Retry};
+pub use handle::Handle;
+pub use parked::Parked;
+pub use partition::{Partition, Partitions, stream_hash};
+pub use processor::Processor;
+pub use progress::Progress;
+pub use requests::ask;
+pub use reset::reset;
+pub use services::{ServiceError, Services, ServicesHandle, Stopping};
+pub use sink::{Batch, Sink, SinkError};
+pub use status::{Limits, Phase, Status};
+#[cfg(feature = "timer")]
+pub use timer::SystemTimer;
+pub use timer::Timer;
+#[cfg(feature = "tokio")]
+pub use timer::TokioTimer;
+pub use token::{InvalidToken, Token};
+pub use tracking::{LastEvent, Suspect, Tracking};
+pub use versions::Versions;
+pub use view::{View, ViewSink};

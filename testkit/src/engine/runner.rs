@@ -1,0 +1,87 @@
+//! The suite as a test binary: each check is a test of its own.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::engine::{Check, Contract, Entry, Suite, Verdict, arguments, scratch};
+
+/// Runs a suite as the `main` of a test binary with `harness = false`, as [`annals_testkit::main`](crate::main) does
+/// with that of storage.
+#[must_use]
+pub fn main<C: Contract>(suite: Suite<C>) -> ExitCode {
+    let suite = match suite.with_env() {
+        Ok(suite) => suite,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(code) = C::serve(&suite) {
+        return code;
+    }
+    let code = run(&suite);
+    scratch::remove();
+    code
+}
+
+fn run<C: Contract>(suite: &Suite<C>) -> ExitCode {
+    let (arguments, filters) = arguments::parse(std::env::args());
+    let entries = Arc::new(Mutex::new(Vec::new()));
+    let mut trials = trials(suite, &entries, arguments.list);
+    arguments::retain(&mut trials, &arguments, &filters);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let order: Vec<_> = suite.checks().iter().map(|check| check.id).collect();
+        entries.sort_by_key(|entry: &Entry| order.iter().position(|id| *id == entry.id));
+        if let Err(problem) = conclude(suite, std::mem::take(&mut entries)) {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    }
+    conclusion.exit_code()
+}
+
+/// A test for each check. When they are only listed, what does not apply is marked from what the adapter
+/// declares; when they are run, the check itself tells why it is ignored.
+fn trials<C: Contract>(
+    suite: &Suite<C>,
+    entries: &Arc<Mutex<Vec<Entry>>>,
+    list: bool,
+) -> Vec<Trial> {
+    let capabilities = if list { suite.capabilities().ok() } else { None };
+    let trial = |check: Check<C>| {
+        let ignored = capabilities.as_ref().is_some_and(|can| suite.missing(&check, can).is_some());
+        let (suite, entries) = (suite.clone(), Arc::clone(entries));
+        let run = move || {
+            let entry = suite.run_check(&check);
+            let completion = match &entry.verdict {
+                Verdict::Pass => Ok(Completion::Completed),
+                Verdict::Fail(..) => Err(Failed::from(entry.failure().unwrap_or_default())),
+                Verdict::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+                Verdict::NotRun(reason) => {
+                    Ok(Completion::ignored_with(format!("NOT RUN: {reason}")))
+                }
+            };
+            entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+            completion
+        };
+        Trial::ignorable_test(check.id, run).with_ignored_flag(ignored)
+    };
+    suite.checks().into_iter().map(trial).collect()
+}
+
+/// Prints the badge and writes the reports that are asked for.
+fn conclude<C: Contract>(suite: &Suite<C>, entries: Vec<Entry>) -> Result<(), String> {
+    let report = suite.report(entries);
+    println!("{} | seed {} | {}\n", report.adapter, report.seed, report.badge());
+    let Some(folder) = std::env::var_os("ANNALS_TESTKIT_REPORT") else { return Ok(()) };
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join("report.json"), report.to_json()))
+        .and_then(|()| std::fs::write(folder.join("report.md"), report.to_markdown()))
+        .and_then(|()| std::fs::write(folder.join("report.html"), report.to_html()))
+        .map_err(|error| format!("cannot write the report to {}: {error}", folder.display()))
+}

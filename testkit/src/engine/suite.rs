@@ -1,0 +1,373 @@
+//! The suite: runs checks over a harness, each in a thread, a runtime and a namespace of its own.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use annals::EventId;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::engine::{Check, Context, Contract, Entry, Failure, Missing, Outcome, Report, Verdict};
+
+/// How long the random checks go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Few cases: for every run of the tests.
+    Quick,
+    /// Twenty times as many: for CI.
+    Full,
+    /// Each random check for this long.
+    Soak(Duration),
+}
+
+/// The tokio runtime that a check runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// Everything on one thread.
+    CurrentThread,
+    /// So many worker threads.
+    MultiThread(usize),
+}
+
+/// A conformance suite over one harness.
+pub struct Suite<C: Contract> {
+    pub(super) name: String,
+    pub(super) harness: Arc<C::Harness>,
+    own: Vec<Check<C>>,
+    pub(super) profile: Profile,
+    pub(super) flavour: Flavour,
+    pub(super) seed: u64,
+    pub(super) limit: Duration,
+    filters: Vec<String>,
+    pub(super) require: Vec<String>,
+}
+
+impl<C: Contract> Suite<C> {
+    /// The suite with the quick profile, a random seed and a runtime of two workers.
+    pub fn over(name: impl Into<String>, harness: Arc<C::Harness>) -> Self {
+        Self {
+            name: name.into(),
+            harness,
+            own: Vec::new(),
+            profile: Profile::Quick,
+            flavour: Flavour::MultiThread(2),
+            seed: EventId::generate().as_uuid().as_u64_pair().1,
+            limit: Duration::from_secs(30),
+            filters: Vec::new(),
+            require: Vec::new(),
+        }
+    }
+
+    /// Runs these checks too, after those of the contract: an author's own.
+    #[must_use]
+    pub fn with_checks(mut self, checks: impl IntoIterator<Item = Check<C>>) -> Self {
+        self.own.extend(checks);
+        self
+    }
+
+    /// Runs with this profile.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Runs with this seed: the same cases again.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs each check on a runtime of this kind.
+    #[must_use]
+    pub fn with_flavour(mut self, flavour: Flavour) -> Self {
+        self.flavour = flavour;
+        self
+    }
+
+    /// Gives each check so long; one that takes longer hangs, and fails. Those that start servers again or cut
+    /// connections get four times as long, and a soak gets its time on top.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs only checks whose id begins so; with several filters, those that begin like one of them.
+    #[must_use]
+    pub fn with_filter(mut self, prefix: impl Into<String>) -> Self {
+        self.filters.push(prefix.into());
+        self
+    }
+
+    /// The checks that it runs, in order.
+    #[must_use]
+    pub fn checks(&self) -> Vec<Check<C>> {
+        let filtered = |check: &Check<C>| {
+            self.filters.is_empty() || self.filters.iter().any(|filter| begins(check.id, filter))
+        };
+        self.all().into_iter().filter(filtered).collect()
+    }
+
+    /// All checks, whatever the filters say.
+    pub(super) fn all(&self) -> Vec<Check<C>> {
+        let mut all = C::checks();
+        all.extend(&self.own);
+        all
+    }
+
+    /// What the store declares; the message when it does not open.
+    pub(super) fn capabilities(&self) -> Outcome<C::Capabilities> {
+        let context = self.fresh_context("capabilities");
+        let (done, opened) = mpsc::sync_channel(1);
+        let flavour = self.flavour;
+        let work = move || {
+            let outcome = runtime(flavour).and_then(|runtime| {
+                let declared = runtime.block_on(C::declared(&context));
+                runtime.shutdown_background();
+                declared
+            });
+            let _ = done.send(outcome);
+        };
+        std::thread::spawn(work);
+        let hung = Failure::new(format!("the store did not open within {:?}", self.limit));
+        opened.recv_timeout(self.limit).unwrap_or(Err(hung))
+    }
+
+    /// Why `check` does not apply, if it does not.
+    pub(super) fn missing(
+        &self,
+        check: &Check<C>,
+        capabilities: &C::Capabilities,
+    ) -> Option<Missing> {
+        check.needs.iter().find_map(|need| C::missing(*need, capabilities, &self.harness))
+    }
+
+    /// Runs all its checks, as many at once as there are processors.
+    ///
+    /// Blocks the thread; not to be called from async code.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        let checks = self.checks();
+        let next = AtomicU64::new(0);
+        let entries = Mutex::new(Vec::new());
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    loop {
+                        let nth = next.fetch_add(1, Ordering::Relaxed);
+                        let check = usize::try_from(nth).ok().and_then(|nth| checks.get(nth));
+                        let Some(check) = check else { return };
+                        let entry = self.run_check(check);
+                        entries.lock().unwrap_or_else(PoisonError::into_inner).push((nth, entry));
+                    }
+                });
+            }
+        });
+        let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        entries.sort_by_key(|(nth, _)| *nth);
+        self.report(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    pub(super) fn report(&self, entries: Vec<Entry>) -> Report {
+        let capabilities = self.capabilities().ok();
+        Report {
+            suite: C::NAME.to_owned(),
+            suite_version: C::VERSION,
+            own_checks: self.own.len(),
+            adapter: self.name.clone(),
+            rules: C::RULES.to_vec(),
+            unproven: C::UNPROVEN.iter().map(|id| (*id).to_owned()).collect(),
+            capabilities: capabilities.and_then(|can| serde_json::to_value(can).ok()),
+            profile: self.profile,
+            runtime: self.flavour,
+            seed: self.seed,
+            left_out: self.all().len().saturating_sub(entries.len()),
+            checks: entries,
+        }
+    }
+
+    /// Runs one check in a fresh namespace. Blocks the thread; not to be called from async code.
+    #[must_use]
+    pub fn run_check(&self, check: &Check<C>) -> Entry {
+        let started = Instant::now();
+        let context = self.fresh_context(check.id);
+        let cases = Arc::clone(&context.cases);
+        let limit = self.limit
+            * if check.needs.iter().any(|need| C::is_slow(*need)) { 4 } else { 1 }
+            + match self.profile {
+                Profile::Soak(duration) => duration,
+                Profile::Full => self.limit * 10,
+                Profile::Quick => Duration::ZERO,
+            };
+        let (done, outcome) = mpsc::sync_channel(1);
+        let (suite, check_) = (self.clone(), *check);
+        let work = move || {
+            let _ = done.send(suite.verdict(&check_, &context));
+        };
+        let spawned = std::thread::Builder::new().name(check.id.to_owned()).spawn(work);
+        let verdict = match spawned {
+            Err(error) => Verdict::NotRun(format!("no thread: {error}")),
+            Ok(_) => outcome.recv_timeout(limit).unwrap_or_else(|_| {
+                Verdict::Fail(
+                    format!(
+                        "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
+                    ),
+                    None,
+                )
+            }),
+        };
+        let verdict = match verdict {
+            Verdict::NotRun(reason) if self.requires(check) => {
+                Verdict::Fail(format!("required, but not run: {reason}"), None)
+            }
+            other => other,
+        };
+        Entry {
+            id: check.id.to_owned(),
+            about: check.about.to_owned(),
+            rules: check.rules.iter().map(|rule| (*rule).to_owned()).collect(),
+            class: check.class,
+            verdict,
+            cases: cases.load(Ordering::Relaxed).max(1),
+            seed: self.seed,
+            time: started.elapsed(),
+        }
+    }
+
+    pub(super) fn requires(&self, check: &Check<C>) -> bool {
+        self.require.iter().any(|prefix| begins(check.id, prefix))
+    }
+
+    /// What the check `id` is given: its seed, and a fresh namespace.
+    fn fresh_context(&self, id: &str) -> Context<C> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.seed, id).hash(&mut hasher);
+        // Never from the seed: a replay on a store that keeps its data needs a fresh namespace too.
+        let unique = EventId::generate().as_uuid().as_u64_pair().1;
+        let namespace = format!("t{:012x}", unique & 0xFFFF_FFFF_FFFF);
+        Context { seed: hasher.finish(), ..self.context(namespace) }
+    }
+
+    /// The way to the store of this namespace.
+    pub(crate) fn context(&self, namespace: String) -> Context<C> {
+        Context {
+            harness: Arc::clone(&self.harness),
+            namespace,
+            seed: self.seed,
+            profile: self.profile,
+            cases: Arc::default(),
+            shared: Arc::default(),
+        }
+    }
+
+    /// Runs the function of a check to its verdict, on a runtime of its own.
+    fn verdict(&self, check: &Check<C>, context: &Context<C>) -> Verdict {
+        let runtime = match runtime(self.flavour) {
+            Ok(runtime) => runtime,
+            Err(failure) => return Verdict::NotRun(failure.message),
+        };
+        let verdict = runtime.block_on(async {
+            let capabilities = match C::declared(context).await {
+                Ok(capabilities) => capabilities,
+                Err(failure) => return failed(failure),
+            };
+            match self.missing(check, &capabilities) {
+                Some(Missing::Capability(text)) => return Verdict::Skipped(text),
+                Some(Missing::Hook(text)) => return Verdict::NotRun(text),
+                None => {}
+            }
+            let before = C::usage(context).await;
+            // On a task, as users run it: not inside `block_on`, where wake-ups differ.
+            let outcome = match tokio::spawn((check.run)(context.clone())).await {
+                Ok(outcome) => outcome,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => Err(Failure::new(format!("panicked: {}", text(&*panic)))),
+                    Err(error) => Err(Failure::new(format!("the task ended early: {error}"))),
+                },
+            };
+            match outcome {
+                Err(failure) => failed(failure),
+                Ok(()) => {
+                    Self::leaks(context, before).await.map_or_else(failed, |()| Verdict::Pass)
+                }
+            }
+        });
+        runtime.shutdown_background();
+        verdict
+    }
+
+    /// After a check every count of the harness is back at what it was, within ten seconds.
+    async fn leaks(context: &Context<C>, before: Option<BTreeMap<String, u64>>) -> Outcome {
+        let Some(before) = before else { return Ok(()) };
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let after = C::usage(context).await.unwrap_or_default();
+            let more = after.iter().find(|(key, count)| *count > before.get(*key).unwrap_or(&0));
+            let Some((key, count)) = more else { return Ok(()) };
+            if Instant::now() > until {
+                let base = before.get(key).unwrap_or(&0);
+                return Err(Failure::new(format!("leaks {key}: {base} before, {count} after")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Whether a check's id begins so; with `all` every one does.
+pub(super) fn begins(id: &str, prefix: &str) -> bool {
+    prefix == "all" || id.starts_with(prefix)
+}
+
+pub(crate) fn runtime(flavour: Flavour) -> Outcome<tokio::runtime::Runtime> {
+    let mut builder = match flavour {
+        Flavour::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+        Flavour::MultiThread(_) => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Flavour::MultiThread(workers) = flavour {
+        builder.worker_threads(workers.max(1));
+    }
+    builder.enable_all().build().map_err(|error| Failure::not_run(format!("no runtime: {error}")))
+}
+
+fn failed(failure: Failure) -> Verdict {
+    if failure.not_run {
+        return Verdict::NotRun(failure.message);
+    }
+    Verdict::Fail(failure.message, failure.counterexample)
+}
+
+fn text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
+}
+
+impl<C: Contract> Clone for Suite<C> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            harness: Arc::clone(&self.harness),
+            own: self.own.clone(),
+            filters: self.filters.clone(),
+            require: self.require.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<C: Contract> std::fmt::Debug for Suite<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Suite")
+            .field("name", &self.name)
+            .field("profile", &self.profile)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
