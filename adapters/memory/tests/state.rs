@@ -36,6 +36,8 @@ impl Open for Memory {
 fn main() -> ExitCode {
     annals_testkit::state::main(&[
         ("page_1", Memory::flavour(1), 100),
+        ("page_2", Memory::flavour(2), 100),
+        ("page_3", Memory::flavour(3), 100),
         ("page_7", Memory::flavour(7), 100),
         ("page_256", Memory::flavour(256), 200),
     ])

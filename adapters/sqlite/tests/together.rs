@@ -2,63 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use annals::{
-    Append, Error, EventStore, NewEvent, Payload, ReadOptions, StorageAdapter, StreamId,
-    WriteCondition,
-};
+#[path = "../../sql/tests/common/together.rs"]
+mod together;
+
+use annals::{StorageAdapter, WriteCondition};
 use annals_sqlite::SqliteAdapter;
-use annals_state::{Commit, DocumentKey, Expected, StateStore, TogetherError, Write};
-
-fn append(condition: WriteCondition) -> Vec<Append> {
-    let event = NewEvent::json("placed", &1).unwrap();
-    vec![Append::new(StreamId::from_static("orders", "o-1"), [event], condition)]
-}
-
-fn put(expected: Expected) -> Commit {
-    let key = DocumentKey::new("orders", "o-1").unwrap();
-    Commit::new([Write::put(key, Payload::json(&"placed").unwrap(), expected)])
-}
-
-async fn counts(adapter: &SqliteAdapter) -> (usize, usize) {
-    let events = EventStore::new(adapter.clone()).log().read(ReadOptions::default());
-    let key = DocumentKey::new("orders", "o-1").unwrap();
-    let got = adapter.state().get(vec![key]).await.unwrap();
-    (events.into_vec().await.unwrap().len(), got.documents.iter().flatten().count())
-}
+use annals_state::{Expected, StateStore};
+use together::{append, counts, put};
 
 #[tokio::test]
 async fn both_are_made_or_neither() {
     let folder = tempfile::tempdir().unwrap();
     let adapter = SqliteAdapter::open(folder.path().join("both.db")).await.unwrap();
-    let refused = put(Expected::Is(annals_state::Revision::generate()));
-    let error =
-        adapter.append_and_commit(append(WriteCondition::Always), refused).await.unwrap_err();
-    assert!(matches!(&error, TogetherError::Commit(error) if error.is_conflict()), "{error}");
-    assert_eq!(counts(&adapter).await, (0, 0), "a refused commit leaves no event");
-
-    let event = append(WriteCondition::StreamIsEmpty);
-    let commit = put(Expected::Absent);
-    let stored = adapter.append_and_commit(event.clone(), commit.clone()).await.unwrap();
-    assert_eq!(stored.len(), 1);
-    assert_eq!(counts(&adapter).await, (1, 1));
-
-    let error = adapter.append_and_commit(event, commit).await.unwrap_err();
-    assert!(
-        matches!(&error, TogetherError::Append(Error::DuplicateEvent(id)) if *id == stored[0].id()),
-        "sent again: {error}"
-    );
-    let late = append(WriteCondition::StreamIsEmpty);
-    let error = adapter.append_and_commit(late, put(Expected::Any)).await.unwrap_err();
-    assert!(matches!(&error, TogetherError::Append(Error::ConditionFailed(_))), "{error}");
-    assert_eq!(counts(&adapter).await, (1, 1), "a refused append leaves no document");
-
-    let shown = rusqlite::Connection::open(folder.path().join("both.db")).unwrap();
-    let sql = "SELECT collection || ' ' || id || ' ' || json FROM state";
-    let line: String = shown.query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(line, "orders o-1 \"placed\"");
-    adapter.close().await;
-    let error = adapter.append_and_commit(append(WriteCondition::Always), put(Expected::Any)).await;
-    assert!(matches!(error, Err(TogetherError::Append(Error::Closed { .. }))));
+    let both = async |writes, commit| adapter.append_and_commit(writes, commit).await;
+    together::assert_both_or_neither(&adapter, &adapter.state(), both, || {
+        let shown = rusqlite::Connection::open(folder.path().join("both.db")).unwrap();
+        let sql = "SELECT collection || ' ' || id || ' ' || json FROM state";
+        let line: String = shown.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(line, "orders o-1 \"placed\"");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -76,7 +39,7 @@ async fn a_file_of_a_release_without_documents_gets_their_tables() {
     drop(old);
     let adapter = SqliteAdapter::open(&path).await.unwrap();
     adapter.state().commit(put(Expected::Absent)).await.unwrap();
-    assert_eq!(counts(&adapter).await, (1, 1));
+    assert_eq!(counts(&adapter, &adapter.state()).await, (1, 1));
 }
 
 #[tokio::test]
