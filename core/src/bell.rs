@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::follow::Wake;
 use crate::name::StreamId;
-use crate::query::{Query, Source};
+use crate::query::{Query, ReadOptions, Source};
 
 /// For adapters: wakes the follows of an adapter when something was appended that they may match.
 ///
@@ -68,6 +68,12 @@ impl Bell {
         self.0.waiting.store(waiters.slots.len(), Ordering::SeqCst);
         drop(waiters);
         Ring { shared: Arc::clone(&self.0), key }
+    }
+
+    /// Registers for all that can move a follow of `query` with these options: what `query` can match, but everything if
+    /// it ends at a number of the log, because whichever stream moves the head ends it.
+    pub fn register_follow(&self, query: &Query, options: &ReadOptions) -> Ring {
+        self.register(if options.until.is_some() { &Query::All } else { query })
     }
 
     /// Wakes the follows that may match an event of one of `streams`. Call it after the commit.

@@ -157,12 +157,10 @@ impl MemoryAdapter {
 
     fn follow(&self, query: Query, options: ReadOptions) -> EventPages {
         let adapter = self.clone();
-        // Whatever moves the head may end a follow up to a number.
-        let registered = if options.until.is_some() { Query::All } else { query.clone() };
-        let bell = self.bell.clone();
+        let (bell, followed) = (self.bell.clone(), (query.clone(), options));
         let read = move |query, options| adapter.read(query, options);
         follow(query, options, read, move || {
-            let ring = bell.register(&registered);
+            let ring = bell.register_follow(&followed.0, &followed.1);
             async move { Ok(ring.await) }
         })
     }

@@ -217,12 +217,15 @@ impl PostgresAdapter {
     /// The follow of `query`. It keeps the store open, as every read does.
     fn follow(&self, query: Query, options: ReadOptions) -> EventPages {
         let (reading, watching) = (self.clone(), self.clone());
-        // What ends at a number of the log ends whichever stream moves the head.
-        let of_log = options.until.is_some() && self.shared.store.order() == Order::Log;
-        let wanted = if of_log { Query::All } else { query.clone() };
+        let followed = (query.clone(), options);
         let read = move |query, options| reading.read(query, options);
         follow(query, options, read, move || {
-            let ring = watching.shared.store.watch.bell.register(&wanted);
+            let store = &watching.shared.store;
+            // In a weaker order the head is that of what is followed.
+            let ring = match store.order() {
+                Order::Log => store.watch.bell.register_follow(&followed.0, &followed.1),
+                Order::Category | Order::Stream => store.watch.bell.register(&followed.0),
+            };
             watching.notify();
             watching.shared.store.watch.has_follower();
             async move { Ok(ring.await) }

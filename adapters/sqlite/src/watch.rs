@@ -21,18 +21,17 @@ pub(crate) struct Watch {
 /// The follow of `query`. It keeps the store open, as every read does.
 pub(crate) fn pages(adapter: &SqliteAdapter, query: Query, options: ReadOptions) -> EventPages {
     let (reading, watching) = (adapter.clone(), adapter.clone());
-    // What ends at a number ends whichever stream moves the head.
-    let wanted = if options.until.is_some() { Query::All } else { query.clone() };
+    let followed = (query.clone(), options);
     let read = move |query, options| reading.read(query, options);
     follow(query, options, read, move || {
-        let registered = register(&watching, &wanted);
+        let registered = register(&watching, &followed.0, &followed.1);
         async move { Ok(registered?.await) }
     })
 }
 
-fn register(adapter: &SqliteAdapter, query: &Query) -> Result<Ring> {
+fn register(adapter: &SqliteAdapter, query: &Query, options: &ReadOptions) -> Result<Ring> {
     let shared = &adapter.shared;
-    let ring = shared.watch.bell.register(query);
+    let ring = shared.watch.bell.register_follow(query, options);
     // A store in memory has no other processes.
     if shared.place != Place::Memory {
         let mut runs = shared.watch.runs.lock().unwrap_or_else(PoisonError::into_inner);
