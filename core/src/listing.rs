@@ -1,4 +1,4 @@
-//! What an adapter tells of the streams and categories that it holds.
+//! What an adapter returns about the streams and categories that it holds.
 
 use std::num::NonZeroUsize;
 

@@ -1,7 +1,7 @@
 //! Reset: everything that a processor made is removed, and it begins from the first event.
 //!
 //! The first commit forgets the trackings of all parts and marks the definition, whose revision every commit of each part
-//! is guarded by: from then on no processor of this name can commit anything. Whoever reads the mark removes what is
+//! is guarded by: from then on no processor of this name can commit anything. A process that reads the mark removes what is
 //! left, guarded by the mark, and takes it away at the end. So a reset that is killed goes on.
 
 use annals_state::{

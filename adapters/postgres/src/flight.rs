@@ -62,7 +62,7 @@ impl Sent {
             for (nth, ids) in &self.unsure {
                 let has_it = ids.contains(&id);
                 if let Some(outcome) = self.outcomes.get_mut(*nth).filter(|_| has_it) {
-                    // A repeated append is told that it is one, whatever its condition.
+                    // A repeated append is reported as one, whatever its condition.
                     *outcome = Err(Error::DuplicateEvent(id));
                 }
             }

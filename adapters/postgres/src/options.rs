@@ -197,8 +197,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How many threads drive the connections of reads (2; at most 512); appends have one more. With a pool of the caller's there
-    /// are none.
+    /// How many threads drive the connections of reads (2; at most 512); appends have one more. If the
+    /// caller brings the pool, there are none.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;

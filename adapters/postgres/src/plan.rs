@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
         let numbers = match judged.and_then(|()| self.take_numbers(count(work.writes))) {
             Ok(numbers) => numbers,
             Err(refusal) => {
-                // A repeated append is told that it is one, whatever else refuses it.
+                // A repeated append is reported as one, whatever else rejects it.
                 if let Some(known) = ids().find(|id| self.has(*id)) {
                     return Err(Error::DuplicateEvent(known));
                 }

@@ -274,9 +274,8 @@ impl Reader {
         }
     }
 
-    /// Finds the numbers of what is to be read, and whether the head is fixed. Where statements of several moments make
-    /// a page, or a name may be made between two of them, the head is fixed before. Otherwise the statement of the first
-    /// page tells it.
+    /// Looks up the numbers of the names in the query, and fixes the head first if statements of several moments make a
+    /// page, or if a name may be made between two of them. Otherwise the statement of the first page returns the head.
     async fn begin(
         &self,
         session: Session<'_>,

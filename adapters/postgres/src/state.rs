@@ -136,7 +136,7 @@ fn told(failure: Failure) -> StateError {
 }
 
 impl PostgresState {
-    /// Makes `commit` inside a transaction of the caller's. Its documents stay locked until that ends. If it is
+    /// Makes `commit` inside the caller's transaction. Its documents stay locked until that ends. If it is
     /// rejected, nothing of it is made and the transaction goes on.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl Fault {
         Self { class, source: Cause(Arc::new(source)) }
     }
 
-    /// The failure that an error of the store tells of; any other error is one of the adapter itself.
+    /// The fault behind an error of the store; any other error is the adapter's own.
     #[must_use]
     pub fn of(error: Error) -> Self {
         let (class, source) = match error {

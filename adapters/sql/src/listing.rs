@@ -8,7 +8,7 @@ use crate::row::from_micros;
 /// Where lists look, and how the engine writes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Listing<'a> {
-    /// What stands before the number of a parameter: `?` or `$`.
+    /// What comes before the number of a parameter: `?` or `$`.
     pub parameter: &'a str,
     /// The tables.
     pub names: &'a str,

@@ -36,7 +36,7 @@ pub enum Parameter {
 /// How an engine writes what differs between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect<'a> {
-    /// What stands before the number of a parameter: `?` or `$`.
+    /// What comes before the number of a parameter: `?` or `$`.
     pub parameter: &'static str,
     /// What stands before and after a parameter that is a list, behind the column that is to be in it.
     pub member: (&'static str, &'static str),

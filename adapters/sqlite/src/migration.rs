@@ -9,8 +9,8 @@ use crate::options::SqliteOptions;
 use crate::place::Place;
 use crate::{schema, threads};
 
-/// The schema of the store in one file, as [`SqliteOptions::schema`] returns it. Whoever opens the store has it made or
-/// migrated; this is for those who want to see or do it beforehand.
+/// The schema of the store in one file, as [`SqliteOptions::schema`] returns it. Opening the store makes or
+/// migrates it; this shows it, or does it beforehand.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -34,7 +34,7 @@ const PAGE_BYTES: usize = 4 << 20;
 /// place, and then nothing that is remembered is true any more.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// Rises when all of it is to be forgotten.
+    /// Rises when connections must forget all that they remember.
     generation: AtomicU64,
     /// An event that was committed no earlier than anything that is remembered: as long as the store has it, all that
     /// was committed before it is there as well.

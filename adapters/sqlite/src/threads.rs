@@ -45,7 +45,7 @@ pub(crate) struct ReadRequest {
 
 impl ReadRequest {
     pub(crate) fn serve(self, session: &mut Session) {
-        // Whoever is gone needs no answer.
+        // A caller that is gone needs no answer.
         match self.asked {
             Asked::Page(mut scan, reply) if !reply.is_closed() => {
                 let page = session.page(&mut scan).map_err(Error::from);

@@ -331,7 +331,7 @@ impl Writer {
             Task::Commit(job) => match crate::state::look(self.session.connection(), job.commit())?
             {
                 Ok(judged) => Some(judged),
-                // A repeated append is told that it is one, whatever else refuses it.
+                // A repeated append is reported as one, whatever else rejects it.
                 Err(refusal) => {
                     return Ok(Err(match self.known_event(job.writes())? {
                         Some(known) => Refused::Append(Error::DuplicateEvent(known)),
@@ -394,7 +394,7 @@ impl Writer {
         Ok(Placement { numbers: Numbers::From(first), positions })
     }
 
-    /// The refusal of an append. A repeated one is told that it is one, whatever else refuses it.
+    /// The refusal of an append. A repeated one is reported as one, whatever else rejects it.
     fn known_or(&self, refusal: Error, job: &Task) -> Outcome<Error> {
         Ok(self.known_event(job.writes())?.map_or(refusal, Error::DuplicateEvent))
     }

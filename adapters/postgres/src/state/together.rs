@@ -66,8 +66,8 @@ impl PostgresAdapter {
         })
     }
 
-    /// The same inside a transaction of the caller's, which needs `READ COMMITTED`: nothing of both is made if either
-    /// is rejected, and the transaction goes on. It takes the lock of the log and those of the documents, and holds
+    /// The same inside the caller's transaction, which needs `READ COMMITTED`. If either is rejected, neither is made and
+    /// the transaction goes on. It takes the lock of the log and those of the documents, and holds
     /// them until it ends: do it last.
     ///
     /// # Errors
