@@ -7,13 +7,10 @@ use annals::{
     BoxError, Error, EventStore, Position, Projector, ReadOptions, StoredEvent, StreamId,
     StreamName, WriteCondition,
 };
-use annals_memory::MemoryAdapter;
-use annals_postgres::PostgresOptions;
-use annals_sqlite::SqliteAdapter;
 use async_trait::async_trait;
-use tempfile::TempDir;
 
 use crate::contestant::{About, Appended, Contestant, Missing, Store, last_of};
+use crate::place::Place;
 use crate::sample;
 
 const PROMISES: &str = "one order, no reader skips, conditions, duplicates found";
@@ -34,7 +31,7 @@ impl Contestant for Memory {
     }
 
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
-        Ok(Arc::new(Annals::new(EventStore::new(MemoryAdapter::new()), true)))
+        Ok(Arc::new(Annals::at(Place::memory()).await?))
     }
 }
 
@@ -54,10 +51,7 @@ impl Contestant for Sqlite {
     }
 
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
-        let folder = TempDir::new_in(&self.0)?;
-        let adapter = SqliteAdapter::open(folder.path().join("annals.db")).await?;
-        let store = Annals::new(EventStore::new(adapter), false);
-        Ok(Arc::new(Annals { _folder: Some(folder), ..store }))
+        Ok(Arc::new(Annals::at(Place::sqlite(&self.0)?).await?))
     }
 }
 
@@ -77,10 +71,7 @@ impl Contestant for Postgres {
     }
 
     async fn open(&self, _clients: usize) -> Result<Arc<dyn Store>, BoxError> {
-        let schema = format!("annals_{}", annals::EventId::generate().as_uuid().simple());
-        let options = PostgresOptions::new(&self.0)?.with_schema(&schema);
-        options.migrate().await?;
-        Ok(Arc::new(Annals::new(EventStore::new(options.connect().await?), false)))
+        Ok(Arc::new(Annals::at(Place::postgres(&self.0).await?).await?))
     }
 }
 
@@ -89,15 +80,20 @@ impl Contestant for Postgres {
 pub struct Annals {
     store: EventStore,
     folds: bool,
-    /// Where its file is, which goes with it.
-    _folder: Option<TempDir>,
+    /// Where its events are; files go with it.
+    _place: Option<Place>,
 }
 
 impl Annals {
     /// `folds`: whether its events lie in memory.
     #[must_use]
     pub fn new(store: EventStore, folds: bool) -> Self {
-        Self { store, folds, _folder: None }
+        Self { store, folds, _place: None }
+    }
+
+    async fn at(place: Place) -> Result<Self, BoxError> {
+        let folds = matches!(place, Place::Memory(_));
+        Ok(Self { store: place.open().await?, folds, _place: Some(place) })
     }
 
     async fn count(&self, query: impl Into<annals::Query>) -> Result<u64, Missing> {
