@@ -21,7 +21,7 @@ use crate::condition::{Decode, Predicates};
 use crate::decode::{DecodeError, of_append};
 use crate::encoded::returned;
 use crate::link::{ChainKey, Hash, Head, Method, OVERHEAD};
-use crate::pages::{self, Claims};
+use crate::pages::{self, Claims, one};
 use queue::{Job, Lines};
 use reading::Reading;
 pub use verify::{Finding, Report};
@@ -393,7 +393,10 @@ impl<A: StorageAdapter> Chain<A> {
     }
 
     async fn load(&self, stream: &StreamId) -> Result<Last> {
-        let Some(last) = self.one(stream, ReadOptions::last(1)).await? else { return Ok(None) };
+        let Some(last) = one(&self.inner, stream.clone().into(), ReadOptions::last(1)).await?
+        else {
+            return Ok(None);
+        };
         let mut reading = Reading::single();
         let named = |error: Error| error.at(&self.name, "read");
         if let Some(head) = reading.head(&self.method, self.after, &last).map_err(named)? {
@@ -410,16 +413,6 @@ impl<A: StorageAdapter> Chain<A> {
             }
         }
         Ok(Some((last.id(), Head { position: last.position, hash })))
-    }
-
-    async fn one(&self, stream: &StreamId, options: ReadOptions) -> Result<Option<StoredEvent>> {
-        let mut pages = self.inner.read(stream.clone().into(), options);
-        while let Some(page) = pages.next().await {
-            if let Some(event) = page?.events.into_iter().next() {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
     }
 
     fn remember(&self, stream: StreamId, last: Last) {

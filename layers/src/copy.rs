@@ -6,6 +6,8 @@ use annals::{
 };
 use futures_util::StreamExt;
 
+use crate::pages::one;
+
 /// How far a copy has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -75,20 +77,6 @@ async fn resume(from: &dyn StorageAdapter, to: &dyn StorageAdapter) -> Result<Se
     };
     let source = source.filter(|source| source.event == last.event).ok_or_else(other)?;
     Ok(source.sequence_number)
-}
-
-async fn one(
-    of: &dyn StorageAdapter,
-    query: Query,
-    options: ReadOptions,
-) -> Result<Option<StoredEvent>> {
-    let mut pages = of.read(query, options);
-    while let Some(page) = pages.next().await {
-        if let Some(event) = page?.events.into_iter().next() {
-            return Ok(Some(event));
-        }
-    }
-    Ok(None)
 }
 
 /// The writes of one call, and how many of `events` they hold: as long as no stream comes back after another one, which

@@ -14,9 +14,9 @@ use annals::{
     Append, Capabilities, Error, EventId, EventPages, KnownIds, Order, Position, Query, QueryItem,
     ReadOptions, Result, SequenceNumber, Source, StorageAdapter, StoredEvent, StreamId,
 };
-use futures_util::StreamExt;
 
 use crate::decode::of_append;
+use crate::pages::one;
 
 pub use difference::{Difference, difference};
 
@@ -232,20 +232,6 @@ impl<B: StorageAdapter, O: StorageAdapter> Parts<B, O> {
 /// How many events a stream has whose last one is this.
 fn length(end: Option<&StoredEvent>) -> u64 {
     end.map_or(0, |end| end.position.value().saturating_add(1))
-}
-
-async fn one(
-    of: &impl StorageAdapter,
-    query: Query,
-    options: ReadOptions,
-) -> Result<Option<StoredEvent>> {
-    let mut pages = of.read(query, options);
-    while let Some(page) = pages.next().await {
-        if let Some(event) = page?.events.into_iter().next() {
-            return Ok(Some(event));
-        }
-    }
-    Ok(None)
 }
 
 #[async_trait]

@@ -2,9 +2,24 @@
 
 use annals::{
     Capabilities, Direction, EventPages, Page, Query, ReadOptions, Result, SequenceNumber,
-    StoredEvent,
+    StorageAdapter, StoredEvent,
 };
 use futures_util::{StreamExt, stream};
+
+/// The first event that a read returns.
+pub(crate) async fn one<A: StorageAdapter + ?Sized>(
+    of: &A,
+    query: Query,
+    options: ReadOptions,
+) -> Result<Option<StoredEvent>> {
+    let mut pages = of.read(query, options);
+    while let Some(page) = pages.next().await {
+        if let Some(event) = page?.events.into_iter().next() {
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
+}
 
 /// What a page can say of how far a read has come.
 #[derive(Debug, Clone, Copy)]
