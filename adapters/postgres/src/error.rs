@@ -128,10 +128,14 @@ impl Failure {
     }
 
     /// Whether another transaction was in the way, so that nothing was made and the same may go well now.
-    #[cfg(feature = "state")]
     pub(crate) fn met_another(&self) -> bool {
         let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
         self.db().is_some_and(|error| codes.contains(error.code()))
+    }
+
+    /// Whether what only reads may go well at once: on another connection, with nothing remembered, or alone.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        self.lost_connection() || self.is_outdated() || self.met_another()
     }
 
     /// Whether a table, column or function is not there.

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use annals::{Error, EventId, Result};
@@ -100,6 +100,12 @@ impl Flight {
         !self.makes_names
     }
 
+    /// Takes in what the server has answered so far. The server's answers to a connection are handed out in order and
+    /// in bounded pieces: an answer that nobody takes in keeps back those of all later statements.
+    pub(crate) fn take_in(&mut self, cx: &mut Context<'_>) {
+        let _ = Pin::new(&mut self.answer).poll(cx);
+    }
+
     /// Waits for the answer.
     pub(crate) async fn land(mut self, limit: Duration) -> (Sent, Landed) {
         let mut answer = Pin::new(&mut self.answer);
@@ -148,14 +154,15 @@ impl Departure<'_> {
         let ids = sent.unsure_ids();
         let (store, client) = (Arc::clone(store), Arc::clone(client));
         let answer = answer(store, client, part, rows, judged_on, ids);
-        let mut answer = maybe_done(answer.boxed());
+        // It is sent at the first poll.
+        let mut flight = Flight { sent, makes_names, answer: maybe_done(answer.boxed()) };
         // It is sent at the first poll.
         poll_fn(|cx| {
-            let _ = Pin::new(&mut answer).poll(cx);
+            flight.take_in(cx);
             Poll::Ready(())
         })
         .await;
-        Ok(Some(Flight { sent, makes_names, answer }))
+        Ok(Some(flight))
     }
 }
 

@@ -68,7 +68,7 @@ impl PostgresAdapter {
             loop {
                 tries -= 1;
                 match self.try_list(sql, values).await {
-                    Err(failure) if tries > 0 && failure.lost_connection() => {}
+                    Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                     other => return other,
                 }
             }

@@ -77,8 +77,7 @@ impl Reader {
             let mut next = scan.clone();
             match self.try_page(&mut next).await {
                 Ok(page) => return Ok((next, page)),
-                Err(failure)
-                    if tries > 0 && (failure.lost_connection() || failure.is_outdated()) => {}
+                Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                 Err(failure) => return Err(failure.into()),
             }
         }

@@ -166,8 +166,7 @@ impl PostgresState {
         loop {
             tries -= 1;
             match self.read_once(&asked).await {
-                Err(failure)
-                    if tries > 0 && (failure.lost_connection() || failure.is_outdated()) => {}
+                Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                 // Its connections may have been closed meanwhile.
                 Err(_) if shared.queue.is_closed() => return Err(StateError::closed(NAME)),
                 Err(failure) => return Err(told(failure)),

@@ -45,8 +45,8 @@ pub(crate) struct Writer {
 pub(crate) enum Trouble {
     /// They were judged on an older log, or on one that never came to be.
     Stale,
-    /// They were judged on a store that was replaced or put back since.
-    Outdated(Failure),
+    /// Another transaction was in the way, or they were judged on a store that was replaced or put back since.
+    Crossed(Failure),
     /// One of their events is known: it can be told which.
     Duplicate,
     /// The connection was lost, and nothing was sent that could be committed.
@@ -178,8 +178,8 @@ impl Writer {
             match made {
                 // Looked up once, others may still store it under another lock.
                 Err(Trouble::Duplicate) if tries > 0 => checked = true,
-                Err(Trouble::Stale | Trouble::Lost(_) | Trouble::Outdated(_)) if tries > 0 => {}
-                Err(Trouble::Outdated(failure)) => return Err(Trouble::Failed(failure)),
+                Err(Trouble::Stale | Trouble::Lost(_) | Trouble::Crossed(_)) if tries > 0 => {}
+                Err(Trouble::Crossed(failure)) => return Err(Trouble::Failed(failure)),
                 Err(Trouble::Stale | Trouble::Duplicate) => {
                     let text = "others append to the log without taking its lock";
                     return Err(Trouble::Failed(Error::unavailable(text).into()));
@@ -288,9 +288,9 @@ impl Writer {
     /// What a failure means for the appends. What is remembered of the log may not be true after it.
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
         self.known.forget();
-        if failure.is_outdated() {
+        if failure.is_outdated() || failure.met_another() {
             self.known.forget_all();
-            return Trouble::Outdated(failure);
+            return Trouble::Crossed(failure);
         }
         if failure.lost_connection() {
             return match sent.filter(|sent| sent.ends.is_some()) {
@@ -353,7 +353,7 @@ fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
         Trouble::Lost(failure)
         | Trouble::Unavailable(failure)
         | Trouble::Failed(failure)
-        | Trouble::Outdated(failure) => (failure.into_fault(), Vec::new()),
+        | Trouble::Crossed(failure) => (failure.into_fault(), Vec::new()),
         Trouble::Stale | Trouble::Duplicate => unreachable!("both are tried again"),
     }
 }
