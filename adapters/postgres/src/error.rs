@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     NoPassword(BoxError),
     /// The server did not answer in time.
     Timeout,
+    /// Others hold these locks.
+    Held(Vec<i64>),
     /// What was remembered is not true of this store: it went back, or is another one.
     Outdated,
     /// What was read or asked for makes no sense.
@@ -34,6 +36,11 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 #[derive(Debug, thiserror::Error)]
 #[error("the server did not answer in time")]
 struct NoAnswer;
+
+/// Another process holds a lock.
+#[derive(Debug, thiserror::Error)]
+#[error("others held the lock of its category or stream for as long as the options let it wait")]
+struct Held;
 
 /// The store changed under the adapter, again and again.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +96,11 @@ impl Failure {
     pub(crate) fn lost_connection(&self) -> bool {
         match self {
             Self::Timeout => true,
-            Self::Pool(_) | Self::NoPassword(_) | Self::Error(_) | Self::Outdated => false,
+            Self::Pool(_)
+            | Self::NoPassword(_)
+            | Self::Error(_)
+            | Self::Held(_)
+            | Self::Outdated => false,
             Self::Postgres(error) => match error.as_db_error() {
                 // A value that cannot be sent leaves the connection as it was.
                 None => error.is_closed() || has_io_source(error),
@@ -150,6 +161,7 @@ impl Failure {
         match self {
             Self::Error(error) => Fault::of(error),
             Self::Timeout => Fault::new(Class::Unavailable, NoAnswer),
+            Self::Held(_) => Fault::new(Class::Unavailable, Held),
             Self::Outdated => Fault::new(Class::Unavailable, Changed),
             Self::NoPassword(reason) => Fault::new(Class::Unavailable, NoPassword(reason)),
             Self::Pool(PoolError::Backend(error)) => Fault::new(class_of_connect(&error), error),

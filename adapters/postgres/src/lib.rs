@@ -75,6 +75,7 @@ mod draft;
 mod error;
 mod facts;
 mod flight;
+mod held;
 mod listing;
 mod migration;
 mod options;
@@ -232,9 +233,17 @@ impl PostgresAdapter {
         })
     }
 
+    /// Connections that no caller can hold while it waits for one of them.
+    fn beside(&self) -> Option<&Connections> {
+        let [_, reading] = &self.shared.pools;
+        self.shared.owns_pools.then_some(reading)
+    }
+
     /// Appends inside a transaction of the caller's, such as one that writes tables of its own: all of it is committed
     /// or none. The transaction takes the lock of the log, and holds up all other appends until it ends: append last.
-    /// How long it waits for that lock is bounded by [`PostgresOptions::with_lock_timeout`].
+    /// How long it waits for that lock is bounded by [`PostgresOptions::with_lock_timeout`]. In a weaker order it takes the
+    /// lock of its categories or streams, and holds up appends to these alone; with a pool that the caller brought also
+    /// those of names that are new to the log.
     ///
     /// # Errors
     /// As [`StorageAdapter::append`]. After `ConditionFailed`, `DuplicateEvent`, `Invalid` and `Unsupported` the
@@ -256,7 +265,8 @@ impl PostgresAdapter {
         let recorded_at = recording_time(&*store.options.common.clock)?;
         let session = Session::unprepared(transaction.client());
         let work = Work { writes: &writes, recorded_at };
-        let placement = append_in::append_in(store, session, work).await.map_err(Error::from);
+        let placement =
+            append_in::append_in(store, session, work, self.beside()).await.map_err(Error::from);
         let placement = placement.flatten().map_err(|error| error.at(NAME, "append"))?;
         Ok(placement.events(writes, recorded_at))
     }

@@ -49,22 +49,35 @@ impl Transact<'_> {
         let before = self.known.head;
         self.known.forget();
         if self.store.order() != Order::Log {
-            make_names(self.store, session, works, self.known).await?;
+            let mut names = names_of(works);
+            names.retain(|name| !self.known.has_name(name));
+            make_names(self.store, session, &names).await?;
         }
-        let keys = locks(self.store, works);
+        let mut keys = Vec::new();
+        for work in works {
+            locks(self.store, work.writes, &mut keys);
+        }
+        in_order(&mut keys);
         let of_lock: [Value<'_>; 1] = [(&keys, Type::INT8_ARRAY)];
         let sql = &self.store.sql;
-        session.prepare(&sql.lock, &[Type::INT8_ARRAY]).await?;
+        // All appends wait for the lock of the log. In the weaker orders a scope that others hold keeps up nobody else.
+        let take = if self.store.order() == Order::Log { &sql.lock } else { &sql.try_lock };
+        session.prepare(take, &[Type::INT8_ARRAY]).await?;
         let ask = ask_under_lock(self.store, works, checked);
         // What is looked up under the lock is as new as the lock, whatever the default of the database.
         let (begun, locked, facts) = join3(
             session.execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            session.query(&sql.lock, &of_lock),
+            session.query(take, &of_lock),
             Facts::gather(self.store, session, works, self.known, &ask),
         )
         .await;
         begun?;
-        locked?;
+        let locked = locked?;
+        if self.store.order() != Order::Log && !locked.is_empty() {
+            let held: Result<_, tokio_postgres::Error> =
+                locked.iter().map(|row| row.try_get(0)).collect();
+            return Err(Failure::Held(held?));
+        }
         let facts = facts?;
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);
@@ -150,12 +163,12 @@ pub(crate) async fn insert(
     Ok(inserted > 0)
 }
 
-/// The locks that `works` need, in the one order that keeps transactions from waiting for each other in a circle.
-pub(crate) fn locks(store: &Store, works: &[Work<'_>]) -> Vec<i64> {
+/// Adds the locks that `writes` need to `keys`.
+pub(crate) fn locks(store: &Store, writes: &[Append], keys: &mut Vec<i64>) {
     if store.order() == Order::Log {
-        return vec![store.tables.lock_key(&["log"])];
+        keys.push(store.tables.lock_key(&["log"]));
+        return;
     }
-    let writes = works.iter().flat_map(|work| work.writes);
     let key = |write: &Append| {
         let category = write.stream.category.as_str();
         match store.order() {
@@ -165,10 +178,13 @@ pub(crate) fn locks(store: &Store, works: &[Work<'_>]) -> Vec<i64> {
             _ => store.tables.lock_key(&["category", category]),
         }
     };
-    let mut keys: Vec<_> = writes.map(key).collect();
+    keys.extend(writes.iter().map(key));
+}
+
+/// Puts locks in the one order that keeps transactions from waiting for each other in a circle.
+pub(crate) fn in_order(keys: &mut Vec<i64>) {
     keys.sort_unstable();
     keys.dedup();
-    keys
 }
 
 pub(crate) fn ask_under_lock(store: &Store, works: &[Work<'_>], ids: bool) -> Ask {
@@ -179,14 +195,8 @@ pub(crate) fn ask_under_lock(store: &Store, works: &[Work<'_>], ids: bool) -> As
     Ask { head: true, ids, numbers: i64::try_from(events).ok() }
 }
 
-/// Makes the names that `works` write, where transactions do not exclude one another. A name that is then not used
-/// does no harm.
-pub(crate) async fn make_names(
-    store: &Store,
-    session: Session<'_>,
-    works: &[Work<'_>],
-    known: &mut Known,
-) -> Outcome<()> {
+/// The names that `works` write, in order.
+pub(crate) fn names_of<'a>(works: &[Work<'a>]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for write in works.iter().flat_map(|work| work.writes).filter(|write| !write.events.is_empty())
     {
@@ -199,7 +209,12 @@ pub(crate) async fn make_names(
     }
     names.sort_unstable();
     names.dedup();
-    names.retain(|name| !known.has_name(name));
+    names
+}
+
+/// Makes those of `names` that are new, in the weaker orders, where transactions do not exclude one another. A name that
+/// is then not used does no harm. One that is not committed keeps up all who use it.
+pub(crate) async fn make_names(store: &Store, session: Session<'_>, names: &[&str]) -> Outcome<()> {
     if !names.is_empty() {
         session.query(&store.sql.make_names, &[(&names, Type::TEXT_ARRAY)]).await?;
     }

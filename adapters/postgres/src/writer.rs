@@ -15,6 +15,7 @@ use crate::connect::Connections;
 use crate::error::{Failure, Outcome, in_time};
 use crate::facts::{Known, Work};
 use crate::flight::{Departure, Flight, Sent};
+use crate::held::Held;
 use crate::session::Session;
 use crate::store::Store;
 use crate::transact::Transact;
@@ -35,6 +36,8 @@ pub(crate) struct Writer {
     pub(crate) pool: Connections,
     known: Known,
     backends: Backends,
+    /// Appends that wait for a category or stream that others hold.
+    held: Held,
     /// Others append to the same log at this time.
     contended: bool,
     /// Nothing but its connection shares its thread.
@@ -47,6 +50,8 @@ pub(crate) enum Trouble {
     Stale,
     /// Another transaction was in the way, or they were judged on a store that was replaced or put back since.
     Crossed(Failure),
+    /// Others hold locks, with these keys, that some of them need.
+    Held(Vec<i64>),
     /// One of their events is known: it can be told which.
     Duplicate,
     /// The connection was lost, and nothing was sent that could be committed.
@@ -69,12 +74,13 @@ impl Trouble {
 impl Writer {
     pub(crate) fn new(store: Arc<Store>, pool: Connections, has_thread: bool) -> Self {
         let known = Known::new(store.options.common.cache_bound);
-        Self { store, pool, known, backends: Backends::default(), contended: false, has_thread }
+        let (backends, held) = (Backends::default(), Held::default());
+        Self { store, pool, known, backends, held, contended: false, has_thread }
     }
 
     /// Works until all callers are gone, or one asked it to stop.
     pub(crate) async fn run(mut self, mut intake: Intake<Request>) {
-        while let Some(messages) = intake.next().await {
+        while let Some(messages) = self.held.next(&mut intake).await {
             let mut jobs = Vec::with_capacity(messages.len());
             let mut stops = Vec::new();
             for message in messages {
@@ -84,6 +90,7 @@ impl Writer {
                     Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
+            let jobs = self.held.keep_known(&self.store, jobs);
             let parts = if self.may_pipeline() { halves(jobs) } else { Err(jobs) };
             match parts {
                 Ok(halves) => self.pipeline(halves, &mut intake).await,
@@ -95,7 +102,13 @@ impl Writer {
                     }
                 }
             }
+            let jobs = self.held.take_due();
+            self.settle(jobs, None, &mut intake).await;
             if !stops.is_empty() {
+                while self.held.wait().await {
+                    let jobs = self.held.take_due();
+                    self.settle(jobs, None, &mut intake).await;
+                }
                 // The connections of the writer are closed before whoever asked is told.
                 drop(self);
                 for done in stops {
@@ -133,6 +146,10 @@ impl Writer {
         while let Some(jobs) = groups.pop() {
             match self.make(&jobs, trouble.take()).await {
                 Ok(outcomes) => self.answer(jobs, outcomes),
+                Err(Trouble::Held(keys)) => {
+                    let free = self.held.keep(&self.store, jobs, &keys);
+                    groups.extend(Some(free).filter(|free| !free.is_empty()));
+                }
                 Err(Trouble::Failed(_)) if jobs.len() > 1 => {
                     groups.extend(jobs.into_iter().rev().map(|job| vec![job]));
                 }
@@ -288,6 +305,9 @@ impl Writer {
     /// What a failure means for the appends. What is remembered of the log may not be true after it.
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
         self.known.forget();
+        if let Failure::Held(keys) = failure {
+            return Trouble::Held(keys);
+        }
         if failure.is_outdated() || failure.met_another() {
             self.known.forget_all();
             return Trouble::Crossed(failure);
@@ -354,7 +374,9 @@ fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
         | Trouble::Unavailable(failure)
         | Trouble::Failed(failure)
         | Trouble::Crossed(failure) => (failure.into_fault(), Vec::new()),
-        Trouble::Stale | Trouble::Duplicate => unreachable!("both are tried again"),
+        Trouble::Stale | Trouble::Duplicate | Trouble::Held(_) => {
+            unreachable!("these are tried again")
+        }
     }
 }
 
