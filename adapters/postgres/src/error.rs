@@ -8,8 +8,8 @@ use annals_sql::fault::{Class, Fault};
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::NAME;
-use crate::connect::needs_pooler_option;
+/// The name of the adapter in errors.
+pub(crate) const NAME: &str = "postgres";
 
 /// What stops a statement or what follows from it.
 #[derive(Debug)]
@@ -181,6 +181,12 @@ impl From<Failure> for Error {
             failure => failure.into_fault().error(NAME),
         }
     }
+}
+
+pub(crate) fn needs_pooler_option() -> Error {
+    Error::invalid(
+        "the settings of the connection do not reach the server: a pooler before it needs with_transaction_pooler(true)",
+    )
 }
 
 fn is_fatal(error: &DbError) -> bool {

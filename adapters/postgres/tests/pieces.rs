@@ -62,7 +62,7 @@ async fn a_batch_that_is_judged_does_not_hold_up_the_one_ahead_of_it() {
                 stream.append([event], WriteCondition::StreamIsEmpty).await
             }
         });
-        let appended = tokio::time::timeout(Duration::from_secs(20), join_all(appends)).await;
+        let appended = tokio::time::timeout(Duration::from_secs(60), join_all(appends)).await;
         for made in appended.expect("two batches wait for each other") {
             made.unwrap();
         }

@@ -41,3 +41,11 @@ pub use tokio::sync::{oneshot, watch};
 pub fn to_column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+/// The other way round.
+///
+/// # Errors
+/// [`Corrupt`](annals::Error::Corrupt) for a number below 0.
+pub fn from_column(column: i64) -> annals::Result<u64> {
+    u64::try_from(column).map_err(|_| annals::Error::corrupt("a number is negative"))
+}

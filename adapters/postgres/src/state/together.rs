@@ -7,15 +7,16 @@ use annals_state::{Commit, Result, StateError, StateStore, TogetherError};
 use deadpool_postgres::Object;
 use tokio_postgres::Transaction;
 
-use crate::append_in;
-use crate::connect::Connections;
+use crate::adapter::PostgresAdapter;
+use crate::append::append_in;
+use crate::append::names::{make_names, names_of};
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, in_time};
-use crate::facts::Work;
-use crate::session::Session;
+use crate::lookup::facts::Work;
 use crate::state::call;
 use crate::state::writer::told;
-use crate::transact::{make_names, names_of};
-use crate::{NAME, PostgresAdapter};
 
 /// How often a commit is tried again that met another at the same document.
 const TRIES: usize = 5;

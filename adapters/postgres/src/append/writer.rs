@@ -9,16 +9,18 @@ use annals_sql::placing::Placement;
 use annals_sql::queue::{Intake, Job, Message, halves};
 use deadpool_postgres::Object;
 
-use crate::NAME;
-use crate::backend::Backends;
-use crate::connect::Connections;
+use crate::append::backend::Backends;
+use crate::append::flight::{Departure, Flight};
+use crate::append::held::Held;
+use crate::append::sent::Sent;
+use crate::append::transact::Transact;
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, Outcome, in_time};
-use crate::facts::{Known, Work};
-use crate::flight::{Departure, Flight, Sent};
-use crate::held::Held;
-use crate::session::Session;
+use crate::lookup::facts::Work;
+use crate::lookup::known::Known;
 use crate::store::Store;
-use crate::transact::Transact;
 
 /// How often the same appends are tried: others may append at the same time, connections may be lost.
 const TRIES: usize = 5;
@@ -346,7 +348,7 @@ impl Writer {
     /// Whether the appends that were on their way were committed, once nothing more can come of them.
     async fn was_committed(&self, sent: &Sent) -> Outcome<bool> {
         let limit = self.store.options.pool_timeout;
-        let looking = self.backends.resolve(&self.store, &self.pool, sent);
+        let looking = self.backends.resolve(&self.store, &self.pool, sent.backend, sent.ends);
         in_time(limit, looking).await
     }
 }

@@ -8,10 +8,10 @@ use annals_sql::queue::{Intake, Job, Message};
 use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use crate::NAME;
+use crate::append::locks::locks;
 use crate::error::Failure;
+use crate::error::NAME;
 use crate::store::Store;
-use crate::transact::locks;
 
 /// Between the first two tries; each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals::{Direction, Order};
 use annals_sql::{COLUMNS, Listing, Parameter, Select};
 
-use crate::tables::Tables;
+use crate::schema::tables::Tables;
 
 /// The statements of one log.
 #[derive(Debug)]

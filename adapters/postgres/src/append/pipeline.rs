@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use annals_sql::queue::{Intake, Job};
 
-use crate::flight::Flight;
-use crate::writer::{Request, Trouble, Writer, give_back, works};
+use crate::append::flight::Flight;
+use crate::append::writer::{Request, Trouble, Writer, give_back, works};
 
 impl Writer {
     /// Commits both batches, and then what was queued meanwhile, as long as that is enough for another. Where

@@ -8,14 +8,19 @@ use deadpool_postgres::Object;
 use hashbrown::HashSet;
 use tokio_postgres::types::Type;
 
-use crate::connect::Connections;
+use crate::append::insert::insert;
+use crate::append::locks::{in_order, locks};
+use crate::append::names::{make_names, names_of};
+use crate::append::plan::plan;
+use crate::append::transact::ask_under_lock;
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
 use crate::error::{Failure, Outcome, in_time};
-use crate::facts::{Facts, History, Known, Work};
-use crate::plan::plan;
-use crate::session::Session;
+use crate::follow::notification::encode;
+use crate::lookup::facts::{Facts, Work};
+use crate::lookup::history::History;
+use crate::lookup::known::Known;
 use crate::store::Store;
-use crate::transact::{ask_under_lock, in_order, insert, locks, make_names, names_of};
-use crate::watch::encode;
 
 /// Whether each statement sees what was committed before it, and how long a lock was waited for until now.
 const ENTER: &str = "SELECT s.*, set_config('lock_timeout', $1, true) FROM \
