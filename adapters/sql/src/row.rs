@@ -70,6 +70,20 @@ impl RawEvent {
     }
 }
 
+/// A sequence number or position as a signed column holds it; above [`i64::MAX`] there are no events.
+#[must_use]
+pub fn to_column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The other way round.
+///
+/// # Errors
+/// [`Error::Corrupt`] for a number below 0.
+pub fn from_column(column: i64) -> Result<u64> {
+    u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"))
+}
+
 /// Microseconds since 1970 in UTC, cut, never rounded up.
 #[must_use]
 pub fn to_micros(time: OffsetDateTime) -> i64 {
