@@ -19,6 +19,8 @@ use crate::sample;
 
 /// How often a reader without `follow` looks, to compare with.
 const POLL: Duration = Duration::from_millis(10);
+/// Sessions of PostgreSQL that idle report within ten seconds what they did.
+const REPORTED: Duration = Duration::from_secs(12);
 /// Between two appends: each finds followers that wait.
 const PAUSE: Duration = Duration::from_millis(3);
 /// Only a follower that hangs takes so long.
@@ -149,8 +151,7 @@ pub async fn idle(followers: usize, time: Duration) -> Result<String, BoxError> 
     let (client, connection) = config.connect(annals_postgres::tokio_postgres::NoTls).await?;
     let driver = tokio::spawn(connection);
     let done = async || -> Result<i64, BoxError> {
-        // Sessions report what they did at most once a second.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(REPORTED).await;
         let sql = "SELECT xact_commit + xact_rollback FROM pg_stat_database \
                    WHERE datname = current_database()";
         Ok(client.query_one(sql, &[]).await?.get(0))

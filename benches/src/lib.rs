@@ -3,6 +3,10 @@
 //! ```text
 //! cargo run --release -p annals-benches -- compare --quick
 //! cargo run --release -p annals-benches -- compare --quick --peers
+//! cargo run --release -p annals-benches -- beside --quick
+//! cargo run --release -p annals-benches -- delivery --quick
+//! cargo run --release -p annals-benches -- scopes --quick
+//! cargo run --release -p annals-benches -- builds OLD NEW
 //! cargo bench -p annals-benches
 //! ```
 //!

@@ -60,6 +60,16 @@
 //! # Limits
 //! A payload has at most 16 MiB, which `Capabilities` declare, and so has metadata. More is `Invalid`.
 //!
+//! # Records
+//! Beside those of the facade the adapter writes these `tracing` records, target `annals`:
+//!
+//! | name | level | fields |
+//! |---|---|---|
+//! | `annals.group` | debug | adapter, appends and events that are committed together, appends still queued |
+//! | `annals.committed` | debug | adapter, appends, micros from their statement to its answer, with the wait for the lock |
+//! | `annals.held` | debug | adapter, appends that wait for a category or stream that others hold |
+//! | `annals.connection` | trace | adapter, micros that a connection was waited for |
+//!
 //! # Reading the log with SQL
 //! The view `events_log` (behind the name of the table) shows names instead of numbers, and JSON as `jsonb`. Sequence
 //! numbers below the largest one that a query has seen are all there; in a weaker order, see

@@ -64,7 +64,7 @@ pub fn queue<X>(adapter: &'static str, bound: u32) -> (Queue<X>, Intake<X>) {
     let permits = usize::try_from(bound).unwrap_or(Semaphore::MAX_PERMITS);
     let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Queue { sender, room, bound, adapter }, Intake { receiver, waiting: VecDeque::new() })
+    (Queue { sender, room, bound, adapter }, Intake { adapter, receiver, waiting: VecDeque::new() })
 }
 
 impl<X> Queue<X> {
@@ -135,6 +135,7 @@ impl<X> Queue<X> {
 /// The writer's end.
 #[derive(Debug)]
 pub struct Intake<X> {
+    adapter: &'static str,
     receiver: mpsc::UnboundedReceiver<Message<X>>,
     waiting: VecDeque<Message<X>>,
 }
@@ -245,6 +246,15 @@ impl<X> Intake<X> {
             }
             batch.push(message);
         }
+        tracing::event!(
+            name: "annals.group",
+            target: "annals",
+            tracing::Level::DEBUG,
+            adapter = self.adapter,
+            appends = batch.iter().filter(|message| matches!(message, Message::Append(_))).count(),
+            events = events,
+            queued = self.len(),
+        );
         batch
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -33,6 +34,7 @@ type Landed = Outcome<Option<Outcome<Vec<Row>>>>;
 pub(crate) struct Flight {
     sent: Sent,
     makes_names: bool,
+    pub(crate) departed: Instant,
     answer: MaybeDone<BoxFuture<'static, Landed>>,
 }
 
@@ -97,7 +99,8 @@ impl Departure<'_> {
         let (store, client) = (Arc::clone(store), Arc::clone(client));
         let answer = answer(store, client, part, rows, judged_on, ids);
         // It is sent at the first poll.
-        let mut flight = Flight { sent, makes_names, answer: maybe_done(answer.boxed()) };
+        let departed = Instant::now();
+        let mut flight = Flight { sent, makes_names, departed, answer: maybe_done(answer.boxed()) };
         // It is sent at the first poll.
         poll_fn(|cx| {
             flight.take_in(cx);

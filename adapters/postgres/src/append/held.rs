@@ -82,6 +82,13 @@ impl Held {
     /// long as it may is refused.
     pub(crate) fn keep(&mut self, store: &Store, jobs: Vec<Job>, keys: &[i64]) -> Vec<Job> {
         let free = self.keep_those(store, jobs, keys);
+        tracing::event!(
+            name: "annals.held",
+            target: "annals",
+            tracing::Level::DEBUG,
+            adapter = NAME,
+            appends = self.jobs.len(),
+        );
         let now = Instant::now();
         if self.due <= now {
             // They are the first to wait.

@@ -8,6 +8,8 @@ use annals_sql::oneshot;
 use annals_sql::placing::Placement;
 use annals_sql::queue::{Intake, Job, Message, halves};
 use deadpool_postgres::Object;
+use tokio::time::Instant;
+use tracing::Level;
 
 use crate::append::backend::Backends;
 use crate::append::flight::{Departure, Flight};
@@ -255,7 +257,12 @@ impl Writer {
             };
             Box::pin(transact.locked(session, works, checked)).await
         };
-        in_time(limit, locked).await.map_err(|failure| self.trouble(failure, sent))
+        let begun = Instant::now();
+        let made = in_time(limit, locked).await;
+        if made.is_ok() {
+            committed(works.len(), begun);
+        }
+        made.map_err(|failure| self.trouble(failure, sent))
     }
 
     /// Sends `works` in one statement; `None`: it takes several.
@@ -282,7 +289,9 @@ impl Writer {
         flight: Flight,
         follows: bool,
     ) -> Result<Vec<Result<Placement>>, Trouble> {
+        let departed = flight.departed;
         let (mut sent, landed) = flight.land(self.store.options.answer_limit()).await;
+        committed(sent.outcomes.len(), departed);
         let finished = landed.and_then(|found| match found {
             // Refusals alone were judged on what did not come to be.
             Some(_) if !follows && sent.ends.is_none() => Ok(None),
@@ -351,6 +360,12 @@ impl Writer {
         let looking = self.backends.resolve(&self.store, &self.pool, sent.backend, sent.ends);
         in_time(limit, looking).await
     }
+}
+
+/// Records how long a group of appends took, from its statement to the answer: its locks and its commit.
+fn committed(appends: usize, begun: Instant) {
+    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::event!(name: "annals.committed", target: "annals", Level::DEBUG, adapter = NAME, appends, micros);
 }
 
 pub(crate) fn works(jobs: &[Job]) -> Vec<Work<'_>> {

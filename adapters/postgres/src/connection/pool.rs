@@ -8,14 +8,16 @@ use std::time::Duration;
 use annals::{Error, Result};
 use deadpool_postgres::{Object, Pool, PoolError, Runtime, TimeoutType};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
+use tracing::Level;
 
 use crate::connection::dial::{SESSION_MARK, check, manager};
 use crate::connection::passwords::with_password;
 use crate::connection::runtime::Engine;
 use crate::connection::session::Session;
-use crate::error::{Failure, Outcome, needs_pooler_option};
+use crate::error::{Failure, NAME, Outcome, needs_pooler_option};
 use crate::options::PostgresOptions;
 use crate::store::Store;
 
@@ -87,7 +89,10 @@ impl Connections {
     /// pool's own, or for the server to have one again; callers that come later do not overtake them.
     pub(crate) async fn get(&self) -> Outcome<Object> {
         let mut refused = Failure::Pool(PoolError::Timeout(TimeoutType::Wait));
+        let begun = Instant::now();
         let got = tokio::time::timeout(self.limit, self.wait(&mut refused)).await;
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::event!(name: "annals.connection", target: "annals", Level::TRACE, adapter = NAME, micros);
         got.unwrap_or(Err(refused))
     }
 
