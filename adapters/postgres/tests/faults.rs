@@ -209,6 +209,36 @@ async fn a_lost_reply_is_found_out() {
     }
 }
 
+/// A read goes on where it was cut: on another connection, with the same page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_is_cut_goes_on() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let (proxy, options) = through(&url, &schema).await;
+    let adapter = open(options.with_page_size(NonZeroUsize::new(100).unwrap())).await;
+    for stream in ["o-1", "o-2"] {
+        adapter.append(append_to(stream, 1_000)).await.unwrap();
+    }
+    let expected = all(&adapter).await;
+    assert_eq!(expected.len(), 2_000);
+    for (side, most) in [(Side::Client, 24), (Side::Server, 40)] {
+        for packets in (0..most).step_by(3) {
+            proxy.cut_after(side, packets);
+            let read = all(&adapter);
+            tokio::pin!(read);
+            let read = loop {
+                tokio::select! {
+                    read = &mut read => break read,
+                    () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                }
+                let _ = proxy.heal();
+            };
+            let _ = proxy.heal();
+            assert_eq!(read, expected, "cut after {packets} packets of {side:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terminated_connections_lose_nothing() {
     // Together they append enough for two batches on their way.

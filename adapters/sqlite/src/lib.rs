@@ -44,6 +44,10 @@
 //! # Limits
 //! A payload has at most 16 MiB, which `Capabilities` declare, and so has metadata. More is `Invalid`.
 //!
+//! # Records
+//! Beside the `tracing` records of the facade the adapter writes `annals.group` (debug, target `annals`): the appends and
+//! events that are committed together, and the appends that are still queued.
+//!
 //! # Reading the file with other programs
 //! The view `log` shows names instead of numbers, and JSON payloads as text, ready for SQLite's JSON functions.
 //! Open the file read-only for it.
