@@ -149,6 +149,6 @@ pub trait Store: Send + Sync {
         futures_util::stream::iter(streams).buffer_unordered(32).try_collect().await
     }
 
-    /// Gives back what it holds.
+    /// Returns what it holds.
     async fn close(&self) {}
 }

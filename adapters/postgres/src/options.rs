@@ -136,8 +136,8 @@ impl PostgresOptions {
     /// replaces the password of the URL.
     ///
     /// A connection waits for it at most as long as [`with_pool_timeout`](Self::with_pool_timeout) says; if it fails
-    /// or panics, the call that needed the connection is `Unavailable`, with its error as the source. A pool of the
-    /// caller's has passwords of its own.
+    /// or panics, the call that needed the connection is `Unavailable`, with its error as the source. The caller's own
+    /// pool has passwords of its own.
     ///
     /// ```
     /// # use annals_postgres::PostgresOptions;
@@ -188,7 +188,7 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether a pooler such as `PgBouncer` stands before the server and may give each transaction another
+    /// Whether a pooler such as `PgBouncer` is before the server and may give each transaction another
     /// session (off). Then no statement stays prepared, which costs speed, and nothing is set for a session. Also for
     /// a pooler of sessions: otherwise the session of a lost connection is ended, which others may have by then.
     #[must_use]
@@ -298,7 +298,7 @@ impl PostgresOptions {
         PostgresAdapter::start(self, None).await
     }
 
-    /// The same with a pool of the caller's, whose connections the adapter has for one transaction or page at a time.
+    /// The same with the caller's own pool, whose connections the adapter has for one transaction or page at a time.
     /// The options of connections and TLS do not count; timeouts do. Statements are planned best where the pool sets
     /// `plan_cache_mode = force_generic_plan` and `jit = off`.
     ///

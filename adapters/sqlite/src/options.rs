@@ -44,7 +44,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults, as each method tells them.
+    /// The defaults, as each method documents them.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Outcome;
 
-/// "Anls": tells a file of Annals from those of other applications.
+/// "Anls": marks a file of Annals among those of other applications.
 const APPLICATION_ID: i64 = 0x416e_6c73;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];

@@ -323,7 +323,7 @@ impl Session {
         Ok(scan.advance(events, cut))
     }
 
-    /// The first numbers that any of `items` gives.
+    /// The first numbers that any of `items` has.
     fn merge(&self, items: &[Item], bounds: &Bounds) -> Outcome<Vec<i64>> {
         let limit = usize::try_from(bounds.limit).unwrap_or(usize::MAX);
         let mut merged = BTreeSet::new();

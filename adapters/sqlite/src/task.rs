@@ -48,7 +48,7 @@ impl Task {
         }
     }
 
-    /// Tells the caller how it ended; `Ok` only after the commit.
+    /// Sends the caller how it ended; `Ok` only after the commit.
     pub(crate) fn answer(self, made: Made) {
         match self {
             Self::Append(job) => job.answer(made.map_err(|refused| match refused {
@@ -61,7 +61,7 @@ impl Task {
         }
     }
 
-    /// Tells the caller of a failure of the database.
+    /// Sends the caller a failure of the database.
     pub(crate) fn refuse(self, fault: &Fault) {
         match self {
             Self::Append(job) => job.answer(Err(fault.error(NAME))),

@@ -118,8 +118,8 @@ impl Reads {
     }
 }
 
-/// Each reader has a receiver, which it drops after its connection is closed: whoever waits for that, and however
-/// many do, is told by `closed`.
+/// Each reader has a receiver, which it drops after its connection is closed: a task that waits for that, and however
+/// many do, learns of it by `closed`.
 pub(crate) type Readers = watch::Sender<()>;
 
 /// Opens the store and starts its threads. They end when the handles are gone and what is queued is done.

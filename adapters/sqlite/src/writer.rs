@@ -153,10 +153,10 @@ impl Writer {
             let answered = jobs.len();
             self.settle(jobs, &mut intake);
             if !stops.is_empty() {
-                // All that was taken is answered, and the connection closed, before whoever asked is told.
+                // All that was taken is answered, and the connection closed, before the call that asked is answered.
                 drop(self);
                 for done in stops {
-                    // Whoever asked may be gone.
+                    // The call that asked may be gone.
                     let _ = done.send(());
                 }
                 return;
@@ -171,8 +171,8 @@ impl Writer {
     /// Makes `jobs`, and answers their callers.
     fn settle(&mut self, jobs: Vec<Task>, intake: &mut Intake<Request>) {
         let Err(Locked { fault, jobs }) = self.make(jobs) else { return };
-        // What was queued meanwhile has waited for the lock as long, and is told as well. It is taken out before
-        // anybody is answered: whoever comes after an answer has not waited yet.
+        // What was queued meanwhile has waited for the lock as long, and is answered as well. It is taken out before
+        // anybody is answered: what comes after an answer has not waited yet.
         let queued = intake.drain();
         refuse(jobs, &fault);
         for message in queued {
@@ -488,7 +488,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes an event findable by its tags; gives them as the row holds them.
+    /// Makes an event findable by its tags; returns them as the row holds them.
     fn insert_tags(&mut self, event: &annals::NewEvent, number: i64) -> Outcome<Option<String>> {
         if event.tags.is_empty() {
             return Ok(None);

@@ -14,7 +14,7 @@ use crate::writer::Request;
 
 type Answer = Result<(Placement, Vec<Append>), TogetherError>;
 
-/// One commit that waits for its outcome, and what is appended with it. Dropped without one, it tells its caller what
+/// One commit that waits for its outcome, and what is appended with it. Dropped without one, it sends its caller what
 /// that means.
 #[derive(Debug)]
 pub(crate) struct Job {
