@@ -75,6 +75,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "measuring reads the clock")]
 
+mod about;
 pub mod annals_store;
 pub mod beside;
 pub mod builds;
