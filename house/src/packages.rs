@@ -19,6 +19,8 @@ pub struct Package {
     pub published: bool,
     /// The crates that its library may name, as they are written in Rust, but those of the workspace.
     pub dependencies: Vec<String>,
+    /// Its features.
+    pub features: Vec<String>,
 }
 
 /// The folder of the workspace.
@@ -69,6 +71,12 @@ fn package(value: &Value) -> Package {
             .iter()
             .filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_null())
             .map(|dependency| text(dependency, "name").replace('-', "_"))
+            .collect(),
+        features: value["features"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
             .collect(),
     }
 }

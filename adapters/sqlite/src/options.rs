@@ -79,6 +79,12 @@ impl SqliteOptions {
         self.synchronous
     }
 
+    /// How often a follow looks for appends of other processes.
+    #[must_use]
+    pub fn watch_interval(&self) -> Duration {
+        self.watch_interval
+    }
+
     /// How many threads read.
     #[must_use]
     pub fn readers(&self) -> NonZeroUsize {
