@@ -67,7 +67,7 @@ pub(crate) fn row(bytes: &[u8]) {
             assert_eq!(event.name().as_str(), format!("n-{name_id}"));
             assert_eq!(event.payload().encoding().as_str(), format!("n-{encoding_id}"));
             assert_eq!(event.payload().as_bytes(), &payload);
-            assert_eq!(event.metadata().map(|metadata| metadata.as_bytes()), metadata.as_ref());
+            assert_eq!(event.metadata().map(annals::Metadata::as_bytes), metadata.as_ref());
             assert_eq!(to_micros(event.recorded_at), recorded_at);
             assert_eq!(to_micros(event.occurred_at()), occurred_at);
             let written: std::collections::BTreeSet<String> =

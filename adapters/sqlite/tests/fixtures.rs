@@ -16,7 +16,7 @@ use annals_testkit::FixedClock;
 fn copy(name: &str, folder: &Path) -> PathBuf {
     let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let path = folder.join(name);
-    std::fs::write(&path, std::fs::read(&stored).unwrap()).unwrap();
+    std::fs::copy(&stored, &path).expect("a stored file is copied");
     path
 }
 

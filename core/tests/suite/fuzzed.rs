@@ -35,25 +35,25 @@ pub(crate) fn payload(bytes: &[u8]) {
 /// A text is a name of every kind or of none, by the one rule, and comes back as it was.
 pub(crate) fn name(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let is_name = !text.is_empty()
-        && text.len() <= MAX_NAME_BYTES
-        && !text.chars().any(|letter| letter.is_control());
-    fn judged<N>(text: &str, is_name: bool)
-    where
-        N: AsRef<str> + Debug + DeserializeOwned + Display + Ord + serde::Serialize,
-        N: for<'a> TryFrom<&'a str, Error = InvalidName>,
-    {
-        let name = N::try_from(text);
-        assert_eq!(name.is_ok(), is_name, "{text:?}");
-        let Ok(name) = name else { return };
-        assert_eq!((name.as_ref(), &*name.to_string()), (text, text));
-        assert_eq!(again(&name), name);
-    }
+    let is_name =
+        !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control);
     judged::<CategoryName>(text, is_name);
     judged::<StreamName>(text, is_name);
     judged::<EventName>(text, is_name);
     judged::<Tag>(text, is_name);
     judged::<Encoding>(text, is_name);
+}
+
+fn judged<N>(text: &str, is_name: bool)
+where
+    N: AsRef<str> + Debug + DeserializeOwned + Display + Ord + serde::Serialize,
+    N: for<'a> TryFrom<&'a str, Error = InvalidName>,
+{
+    let name = N::try_from(text);
+    assert_eq!(name.is_ok(), is_name, "{text:?}");
+    let Ok(name) = name else { return };
+    assert_eq!((name.as_ref(), &*name.to_string()), (text, text));
+    assert_eq!(again(&name), name);
 }
 
 /// The same through its form in JSON.

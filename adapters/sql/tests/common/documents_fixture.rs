@@ -119,8 +119,8 @@ pub(crate) async fn assert_goes_on(state: &impl StateStore) {
 
     // Every document goes on from its revision, and from no other.
     for (write, found) in &stored {
-        let stale = Write::put(write.key.clone(), json("2"), Expected::Is(revision(99)));
-        let error = state.commit(Commit::new([stale])).await.unwrap_err();
+        let outdated = Write::put(write.key.clone(), json("2"), Expected::Is(revision(99)));
+        let error = state.commit(Commit::new([outdated])).await.unwrap_err();
         let StateError::Conflict(conflict) = error else { panic!("{error:?}") };
         assert_eq!((conflict.key, conflict.found), (write.key.clone(), Some(*found)));
     }
