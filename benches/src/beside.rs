@@ -141,7 +141,8 @@ pub async fn measure(
                     continue;
                 };
                 let place = place().await?;
-                let rate = once(&place.open().await?, *audience, writers, time).await?;
+                let store = place.open().await?;
+                let rate = once(&store, *audience, writers, time, place.settles()).await?;
                 if round > 0 {
                     rates.push(rate);
                 }
@@ -172,8 +173,10 @@ async fn once(
     audience: Audience,
     writers: usize,
     time: Duration,
+    settle: Duration,
 ) -> Result<f64, BoxError> {
     let followers = Followers::start(store, audience).await?;
+    tokio::time::sleep(settle).await;
     let appended: Arc<dyn Store> = Arc::new(Annals::new(store.clone(), false));
     let load = Workload::Append { writers, events: 1 };
     let measure = load.repeat(&appended, 0, time).await.map_err(|missing| match missing {
@@ -193,7 +196,7 @@ mod tests {
     async fn followers_return_all_that_is_appended_or_nothing() {
         for audience in [Audience::Idle(3), Audience::Reading(2)] {
             let store = Place::memory().open().await.expect("memory opens");
-            let rate = once(&store, audience, 2, Duration::from_millis(5)).await;
+            let rate = once(&store, audience, 2, Duration::from_millis(5), Duration::ZERO).await;
             assert!(rate.expect("all was returned") > 0.0);
         }
     }

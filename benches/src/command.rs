@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use annals::BoxError;
 use annals_servers::PostgresServer;
@@ -13,7 +14,7 @@ use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
-use crate::{annals_store, beside, builds, limits, page, report};
+use crate::{annals_store, beside, builds, delivery, limits, page, report, scopes};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -32,6 +33,14 @@ enum Task {
     Compare(Compare),
     /// Appends beside idle and reading followers.
     Beside(Beside),
+    /// From the return of an append to the page of a follower, and what idle followers cost PostgreSQL.
+    Delivery(Beside),
+    /// Appends of a weaker order of PostgreSQL, without and with a stream that another program holds.
+    Scopes {
+        /// Short repetitions: less than a minute in all.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -140,6 +149,8 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
             (false, _) => compare_all(&compare, None).await,
         },
         Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Delivery(delivery) => deliveries(&delivery).await,
+        Task::Scopes { quick } => independent_scopes(quick).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -179,20 +190,54 @@ fn two_builds(builds: &Builds) -> Result<ExitCode, BoxError> {
 async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
     let (rounds, time) = if beside.quick { (3, 150) } else { (9, 1_000) };
     let folder = folder(beside.folder.as_deref())?;
-    let grounds = match &*beside.store {
-        [] => Ground::value_variants(),
-        some => some,
-    };
+    let grounds = grounds(&beside.store);
     println!("{}\n", Machine::mark());
     println!("| store | writers | followers | appends/s | to none | min–max |");
     println!("|---|---|---|---|---|---|");
     for ground in grounds {
         let place = async || ground.place(&folder).await;
-        let time = std::time::Duration::from_millis(time);
+        let time = Duration::from_millis(time);
         let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn deliveries(delivery: &Beside) -> Result<ExitCode, BoxError> {
+    let (appends, time) = if delivery.quick { (300, 5) } else { (3_000, 30) };
+    let folder = folder(delivery.folder.as_deref())?;
+    let grounds = grounds(&delivery.store);
+    println!("{}\n", Machine::mark());
+    println!("| store | reader | p50 µs | p99 µs |");
+    println!("|---|---|---|---|");
+    for ground in grounds {
+        let place = async || ground.place(&folder).await;
+        println!("{}", delivery::measure(place, &format!("{ground:?}"), appends).await?.join("\n"));
+    }
+    if grounds.contains(&Ground::Postgres) {
+        println!("\n| idle followers | transactions/s |");
+        println!("|---|---|");
+        for followers in [1, 200] {
+            println!("{}", delivery::idle(followers, Duration::from_secs(time)).await?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn independent_scopes(quick: bool) -> Result<ExitCode, BoxError> {
+    let (rounds, time) = if quick { (3, 300) } else { (9, 1_000) };
+    let url = PostgresServer::shared_url()?;
+    println!("{}\n", Machine::mark());
+    println!("| writers | appends/s beside what is held | to none held | min–max |");
+    println!("|---|---|---|---|");
+    let time = Duration::from_millis(time);
+    println!("{}", scopes::measure(&url, rounds, time).await?.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those that were named, or all.
+fn grounds(named: &[Ground]) -> &[Ground] {
+    if named.is_empty() { Ground::value_variants() } else { named }
 }
 
 /// Beside the program: the system's own folder for temporary files may lie in memory.
@@ -211,10 +256,7 @@ async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode
         (false, _) => Plan::FULL,
     };
     let folder = folder(compare.folder.as_deref())?;
-    let grounds = match &*compare.store {
-        [] => Ground::value_variants(),
-        some => some,
-    };
+    let grounds = grounds(&compare.store);
     let mark = Machine::mark();
     let machine = Machine::look();
     eprintln!("{}, {} cores · {}", machine.processor, machine.cores, machine.system);

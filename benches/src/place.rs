@@ -1,6 +1,7 @@
 //! Where the events of one store of ours lie, which any number of handles open.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use annals::{BoxError, EventStore};
 use annals_memory::MemoryAdapter;
@@ -57,6 +58,12 @@ impl Place {
                 EventStore::new(PostgresOptions::clone(options).connect().await?)
             }
         })
+    }
+
+    /// How long it takes until a handle hears of the appends of others instead of looking for them.
+    #[must_use]
+    pub fn settles(&self) -> Duration {
+        if let Self::Postgres(_) = self { Duration::from_secs(3) } else { Duration::ZERO }
     }
 
     /// The file of the events, if another process can open it.

@@ -8,8 +8,8 @@ use annals_sql::fault::{Class, Fault};
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::NAME;
-use crate::connect::needs_pooler_option;
+/// The name of the adapter in errors.
+pub(crate) const NAME: &str = "postgres";
 
 /// What stops a statement or what follows from it.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     NoPassword(BoxError),
     /// The server did not answer in time.
     Timeout,
+    /// Others hold these locks.
+    Held(Vec<i64>),
     /// What was remembered is not true of this store: it went back, or is another one.
     Outdated,
     /// What was read or asked for makes no sense.
@@ -34,6 +36,11 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 #[derive(Debug, thiserror::Error)]
 #[error("the server did not answer in time")]
 struct NoAnswer;
+
+/// Another process holds a lock.
+#[derive(Debug, thiserror::Error)]
+#[error("others held the lock of its category or stream for as long as the options let it wait")]
+struct Held;
 
 /// The store changed under the adapter, again and again.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +96,11 @@ impl Failure {
     pub(crate) fn lost_connection(&self) -> bool {
         match self {
             Self::Timeout => true,
-            Self::Pool(_) | Self::NoPassword(_) | Self::Error(_) | Self::Outdated => false,
+            Self::Pool(_)
+            | Self::NoPassword(_)
+            | Self::Error(_)
+            | Self::Held(_)
+            | Self::Outdated => false,
             Self::Postgres(error) => match error.as_db_error() {
                 // A value that cannot be sent leaves the connection as it was.
                 None => error.is_closed() || has_io_source(error),
@@ -128,10 +139,14 @@ impl Failure {
     }
 
     /// Whether another transaction was in the way, so that nothing was made and the same may go well now.
-    #[cfg(feature = "state")]
     pub(crate) fn met_another(&self) -> bool {
         let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
         self.db().is_some_and(|error| codes.contains(error.code()))
+    }
+
+    /// Whether what only reads may go well at once: on another connection, with nothing remembered, or alone.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        self.lost_connection() || self.is_outdated() || self.met_another()
     }
 
     /// Whether a table, column or function is not there.
@@ -146,6 +161,7 @@ impl Failure {
         match self {
             Self::Error(error) => Fault::of(error),
             Self::Timeout => Fault::new(Class::Unavailable, NoAnswer),
+            Self::Held(_) => Fault::new(Class::Unavailable, Held),
             Self::Outdated => Fault::new(Class::Unavailable, Changed),
             Self::NoPassword(reason) => Fault::new(Class::Unavailable, NoPassword(reason)),
             Self::Pool(PoolError::Backend(error)) => Fault::new(class_of_connect(&error), error),
@@ -165,6 +181,12 @@ impl From<Failure> for Error {
             failure => failure.into_fault().error(NAME),
         }
     }
+}
+
+pub(crate) fn needs_pooler_option() -> Error {
+    Error::invalid(
+        "the settings of the connection do not reach the server: a pooler before it needs with_transaction_pooler(true)",
+    )
 }
 
 fn is_fatal(error: &DbError) -> bool {

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use annals::{BoxError, Order, Result};
 use annals_sql::{CommonOptions, check_at_most, check_timeout, common_options};
-use deadpool_postgres::Pool;
 use rustls::ClientConfig;
 use tokio_postgres::Config;
 
-use crate::PostgresAdapter;
-use crate::conninfo::{self, Roots};
-use crate::dial::{self, Passwords};
-use crate::migration::Schema;
-use crate::tables::Tables;
+use crate::connection::conninfo::{self, Roots};
+use crate::connection::passwords::Passwords;
+use crate::schema::tables::Tables;
 
 /// A server of PostgreSQL has at most 262,143 connections, and few bear a tenth of that.
 const MOST_CONNECTIONS: usize = 10_000;
@@ -253,12 +250,11 @@ impl PostgresOptions {
         self.threads
     }
 
-    /// Rejects options that make no sense, before anything is sent.
+    /// Rejects options out of their bounds.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_limits()?;
         check_at_most("pool size", self.pool_size.get(), MOST_CONNECTIONS)?;
-        check_at_most("number of threads", self.threads.get(), MOST_THREADS)?;
-        dial::check(self)
+        check_at_most("number of threads", self.threads.get(), MOST_THREADS)
     }
 
     /// The same for the options that also count with a pool that the caller brought.
@@ -277,55 +273,6 @@ impl PostgresOptions {
     /// How long to wait for an answer: the server's own limit, and the way.
     pub(crate) fn answer_limit(&self) -> Duration {
         self.statement_timeout + Duration::from_secs(1)
-    }
-
-    /// Opens the log with connections of its own. It must have been made by [`Schema::migrate`].
-    ///
-    /// Connections are driven by threads of the adapter: any executor can use it.
-    ///
-    /// # Errors
-    /// - [`Invalid`](annals::Error::Invalid): the log is not there, waits for its migration, is of a later release or of another order (a
-    ///   [`SchemaError`](crate::SchemaError) or a text is the cause); an option is out of its bounds, a name is none, or
-    ///   the connection string makes no sense, before anything is sent; a pooler of transactions without
-    ///   [`with_transaction_pooler`](Self::with_transaction_pooler).
-    /// - [`Unavailable`](annals::Error::Unavailable): the server cannot be reached, or has no connection left; the password provider failed.
-    /// - [`Backend`](annals::Error::Backend): the server rejects this user, password or database, wants a password and there is none,
-    ///   or does not encrypt as it must; its certificate is not known.
-    ///
-    /// # Cancel safety
-    /// A future that is dropped leaves nothing open.
-    pub async fn connect(self) -> Result<PostgresAdapter> {
-        PostgresAdapter::start(self, None).await
-    }
-
-    /// The same with the caller's own pool, whose connections the adapter has for one transaction or page at a time.
-    /// The options of connections and TLS do not count; timeouts do. Statements are planned best where the pool sets
-    /// `plan_cache_mode = force_generic_plan` and `jit = off`.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect); [`Invalid`](annals::Error::Invalid) also outside of a runtime of tokio.
-    ///
-    /// # Cancel safety
-    /// As [`connect`](Self::connect).
-    pub async fn connect_with(self, pool: Pool) -> Result<PostgresAdapter> {
-        PostgresAdapter::start(self, Some(pool)).await
-    }
-
-    /// The schema of the log: its version, and how it is made.
-    #[must_use]
-    pub fn schema(&self) -> Schema<'_> {
-        Schema::of(self)
-    }
-
-    /// Makes the log or brings it up to date: [`Schema::migrate`].
-    ///
-    /// # Errors
-    /// As [`Schema::migrate`].
-    ///
-    /// # Cancel safety
-    /// As [`Schema::migrate`].
-    pub async fn migrate(&self) -> Result<()> {
-        self.schema().migrate().await
     }
 }
 

@@ -1,7 +1,9 @@
 //! The state store in the database of the log: documents beside events.
 
 mod call;
+pub(crate) mod part;
 mod read;
+mod statements;
 mod together;
 mod writer;
 
@@ -9,9 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use annals::StorageAdapter as _;
-use annals_sql::documents::{Progress, Source, Tables as Shape, Turn, pages, state_error};
-use annals_sql::oneshot;
-use annals_sql::queue::{Queue, queue};
+use annals_sql::documents::{Progress, Source, Turn, pages, state_error};
 use annals_state::{
     Commit, DocumentKey, DocumentPages, Got, Result, Scan, Scanned, StateCapabilities, StateError,
     StateStore, async_trait,
@@ -20,89 +20,14 @@ use deadpool_postgres::Object;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use crate::connect::Connections;
+use crate::adapter::PostgresAdapter;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, Outcome, in_time};
-use crate::runtime::Engine;
-use crate::session::Session;
-use crate::state::writer::{Request, Writer};
-use crate::store::Store;
-use crate::tables::Tables;
-use crate::{NAME, PostgresAdapter};
-
-const CAPABILITIES: StateCapabilities = StateCapabilities::NONE
-    .with_durable(true)
-    .with_shared(true)
-    .with_max_writes(10_000)
-    .with_max_commit_bytes(64 << 20);
+use crate::state::statements::CAPABILITIES;
 
 /// How often a page or a get is tried whose connection is lost.
 const TRIES: usize = 5;
-
-/// The text of statements.
-#[derive(Debug)]
-pub(crate) struct Statements {
-    commit: String,
-    get: String,
-    documents: String,
-    entries: String,
-    join: String,
-}
-
-impl Statements {
-    fn new(tables: &Tables) -> Self {
-        let parameters: Vec<String> = (1..=17).map(|nth| format!("${nth}")).collect();
-        Self {
-            commit: tables.fill(&format!("SELECT * FROM {{commit}}({})", parameters.join(", "))),
-            get: tables.fill(
-                "SELECT d.revision, d.encoding, d.body \
-                 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY w (collection, id, nth) \
-                 LEFT JOIN LATERAL (SELECT d.revision, d.encoding, d.body FROM {documents} d \
-                 WHERE d.collection = w.collection AND d.id = w.id OFFSET 0) d ON true",
-            ),
-            documents: tables.fill("{documents}"),
-            entries: tables.fill("{entries}"),
-            join: tables.fill("JOIN {documents} d ON d.collection = e.collection AND d.id = e.id"),
-        }
-    }
-
-    fn tables(&self) -> Shape<'_> {
-        Shape {
-            parameter: "$",
-            documents: &self.documents,
-            entries: &self.entries,
-            join: &self.join,
-            empty: "''::bytea",
-        }
-    }
-}
-
-/// What an adapter holds for its state store.
-#[derive(Debug)]
-pub(crate) struct Part {
-    queue: Queue<Request>,
-    sql: Arc<Statements>,
-}
-
-impl Part {
-    /// Starts the writer of documents, which idles until there is one.
-    pub(crate) fn start(store: &Arc<Store>, pool: &Connections, engine: &Engine) -> Self {
-        let (queue, intake) = queue(NAME, store.options.common.queue_bound.get());
-        let sql = Arc::new(Statements::new(&store.tables));
-        let writer = Writer { store: Arc::clone(store), pool: pool.clone(), sql: Arc::clone(&sql) };
-        engine.handle().spawn(writer.run(intake));
-        Self { queue, sql }
-    }
-
-    /// Finishes what was queued.
-    pub(crate) async fn close(&self) {
-        self.queue.close();
-        let (done, ended) = oneshot::channel();
-        if self.queue.send(Request::Stop(done)).is_ok() {
-            // It may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
-    }
-}
 
 /// A state store in the database of a [`PostgresAdapter`]. Clones are handles to the same store.
 ///
@@ -129,7 +54,7 @@ impl PostgresAdapter {
 
 fn told(failure: Failure) -> StateError {
     if failure.is_undefined() {
-        let (found, known) = (0, crate::schema::STATE_VERSION);
+        let (found, known) = (0, crate::schema::steps::STATE_VERSION);
         return StateError::invalid(crate::SchemaError::Outdated { found, known });
     }
     failure.into_fault().state_error(NAME)
@@ -166,8 +91,7 @@ impl PostgresState {
         loop {
             tries -= 1;
             match self.read_once(&asked).await {
-                Err(failure)
-                    if tries > 0 && (failure.lost_connection() || failure.is_outdated()) => {}
+                Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                 // Its connections may have been closed meanwhile.
                 Err(_) if shared.queue.is_closed() => return Err(StateError::closed(NAME)),
                 Err(failure) => return Err(told(failure)),

@@ -2,10 +2,10 @@
 
 use annals::Order;
 
+use crate::follow::watch::Watch;
 use crate::options::PostgresOptions;
-use crate::statements::Statements;
-use crate::tables::Tables;
-use crate::watch::Watch;
+use crate::schema::statements::Statements;
+use crate::schema::tables::Tables;
 
 /// A log and how it is used.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Rows as the adapter encodes them, beside what the driver makes of the same values.
 
 #[allow(dead_code, unreachable_pub, reason = "what the adapter reads with is not needed here")]
-#[path = "../src/values.rs"]
+#[path = "../src/lookup/values.rs"]
 mod values;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

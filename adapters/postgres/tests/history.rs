@@ -13,6 +13,7 @@ use annals::{
 use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
 use futures_util::StreamExt as _;
+use tokio_postgres::error::SqlState;
 
 use common::{admin, fresh, options, server};
 
@@ -80,7 +81,16 @@ async fn change(change: Change, options: &PostgresOptions, url: &str, schema: &s
         Change::Remade => format!("DROP SCHEMA {schema} CASCADE"),
         Change::Restored => format!("BEGIN; TRUNCATE {list}; {} COMMIT", put_back.concat()),
     };
-    client.batch_execute(&sql).await.unwrap();
+    // A change of a living store may meet its statements in a deadlock, and is then made again.
+    for tries in 1.. {
+        match client.batch_execute(&sql).await {
+            Ok(()) => break,
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) && tries < 20 => {
+                client.batch_execute("ROLLBACK").await.unwrap();
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
     if change == Change::Remade {
         options.migrate().await.unwrap();
     }
@@ -237,6 +247,45 @@ async fn a_crowd_of_appends() {
         assert!(events.last().unwrap().ends_with("last@1 last"), "{:?}", events.last());
         change(Change::Truncated, &options, &url, &schema).await;
     }
+}
+
+/// An operator locks two tables of the store and so meets an append in a deadlock. The append is made afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_meets_a_deadlock() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let store = connect(&options).await;
+    fill(&store, &["first"]).await;
+    let operator = admin(&url).await.unwrap();
+    let watcher = admin(&url).await.unwrap();
+    // The append notices the deadlock, and not the operator.
+    operator.batch_execute("SET deadlock_timeout = '1min'").await.unwrap();
+    for other in ["_streams", "_names"] {
+        let lock = |table| format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE");
+        operator.batch_execute(&format!("BEGIN; {}", lock(""))).await.unwrap();
+        let append = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let name = stream(&format!("next{other}"));
+                let events = [event("begun"), event("ended")];
+                store.stream(name).append(events, WriteCondition::StreamIsEmpty).await
+            }
+        });
+        let waits = format!(
+            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT granted \
+             AND c.relnamespace = '{schema}'::regnamespace"
+        );
+        while watcher.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        operator.batch_execute(&lock(other)).await.unwrap();
+        operator.batch_execute("COMMIT").await.unwrap();
+        append.await.unwrap().unwrap();
+    }
+    let positions = everything(&store).await;
+    assert_eq!(positions.len(), 2 + 2 * 2, "each append is made once");
 }
 
 /// A standby that lacks the last commits takes over, under handles that name both servers.

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use crate::fault::{Class, Fault};
-use crate::to_column;
+use crate::row::to_column;
 
 /// How many documents a page of a scan has at most.
 pub const PAGE_DOCUMENTS: usize = 256;

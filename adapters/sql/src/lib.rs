@@ -30,14 +30,8 @@ pub use names::{Dictionary, Lookup, Name, NameIds};
 pub use options::{CommonOptions, check_at_most, check_timeout};
 pub use pages::{PageSource, Turn, pages};
 pub use resolve::{Ids, Item, Scope, resolve};
-pub use row::{COLUMNS, RawEvent, from_micros, to_micros};
+pub use row::{COLUMNS, RawEvent, from_column, from_micros, to_column, to_micros};
 pub use scan::{Bounds, PAGE_SIZE, Scan};
 pub use select::{Dialect, Parameter, Select, Want, select};
 /// Channels that wake a task of any executor: one carries one answer, the other shows whether its receivers live.
 pub use tokio::sync::{oneshot, watch};
-
-/// A sequence number or position as a signed column holds it; above [`i64::MAX`] there are no events.
-#[must_use]
-pub fn to_column(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}

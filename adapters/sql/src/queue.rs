@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use annals::{Append, Error, Result, StoredEvent};
 use time::OffsetDateTime;
@@ -90,6 +91,7 @@ impl<X> Queue<X> {
             reply: Some(reply),
             taken: false,
             room: Some(room),
+            held_since: None,
         };
         // A job that cannot be queued answers its caller when it is dropped.
         drop(self.sender.send(Message::Append(job)));
@@ -283,6 +285,7 @@ pub struct Job {
     reply: Option<Reply>,
     taken: bool,
     room: Option<Room>,
+    held_since: Option<Instant>,
 }
 
 impl Job {
@@ -296,6 +299,11 @@ impl Job {
     #[must_use]
     pub fn recorded_at(&self) -> OffsetDateTime {
         self.recorded_at
+    }
+
+    /// Since when it waits for a lock that others hold: the first `now` that this was called with.
+    pub fn held_since(&mut self, now: Instant) -> Instant {
+        *self.held_since.get_or_insert(now)
     }
 
     /// Whether the caller is gone, so that the append need not be made.
@@ -349,6 +357,7 @@ mod tests {
             reply: Some(reply),
             taken: false,
             room: None,
+            held_since: None,
         };
         (job, answer)
     }

@@ -47,8 +47,6 @@ impl RawEvent {
     /// # Errors
     /// Those of `lookup`; [`Error::Corrupt`] when a number is out of range.
     pub fn decode<L: Lookup>(self, lookup: &mut L) -> Result<StoredEvent, L::Error> {
-        let number =
-            |column: i64| u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"));
         let tags = if self.tags.is_empty() {
             Tags::NONE
         } else {
@@ -65,11 +63,25 @@ impl RawEvent {
         Ok(StoredEvent::new(
             event,
             lookup.stream(self.stream_id)?,
-            Position::new(number(self.position)?),
-            SequenceNumber::new(number(self.sequence_number)?),
+            Position::new(from_column(self.position)?),
+            SequenceNumber::new(from_column(self.sequence_number)?),
             from_micros(self.recorded_at)?,
         ))
     }
+}
+
+/// A sequence number or position as a signed column holds it; above [`i64::MAX`] there are no events.
+#[must_use]
+pub fn to_column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The other way round.
+///
+/// # Errors
+/// [`Error::Corrupt`] for a number below 0.
+pub fn from_column(column: i64) -> Result<u64> {
+    u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"))
 }
 
 /// Microseconds since 1970 in UTC, cut, never rounded up.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use annals::{Direction, Page, Position, Query, ReadOptions, SequenceNumber, StoredEvent};
 
 use crate::resolve::Item;
-use crate::to_column;
+use crate::row::to_column;
 
 /// How many events a page has at most, unless an adapter is configured otherwise.
 pub const PAGE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2_047);

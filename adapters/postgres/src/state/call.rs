@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::connection::session::{Session, Value};
 use crate::error::Outcome;
-use crate::session::{Session, Value};
-use crate::state::Statements;
+use crate::state::statements::Statements;
 
 /// What the function is called with: one row for each write that says something, in the order of their documents.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use futures_util::{StreamExt, pin_mut};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use crate::connection::session::{Session, Value};
 use crate::error::Outcome;
-use crate::session::{Session, Value};
-use crate::state::{CAPABILITIES, Statements};
+use crate::state::statements::{CAPABILITIES, Statements};
 
 fn corrupt(error: &annals_state::StateError) -> annals::Error {
     annals::Error::corrupt(error.to_string())

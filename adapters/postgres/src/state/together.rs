@@ -1,19 +1,22 @@
 //! Appends and commits in one transaction, the adapter's own or the caller's.
 
 use annals::adapter::recording_time;
-use annals::{Append, Error, StorageAdapter, StoredEvent};
+use annals::{Append, Error, Order, StorageAdapter, StoredEvent};
 use annals_sql::placing::Placement;
 use annals_state::{Commit, Result, StateError, StateStore, TogetherError};
 use deadpool_postgres::Object;
 use tokio_postgres::Transaction;
 
-use crate::append_in;
+use crate::adapter::PostgresAdapter;
+use crate::append::append_in;
+use crate::append::names::{make_names, names_of};
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, in_time};
-use crate::facts::Work;
-use crate::session::Session;
+use crate::lookup::facts::Work;
 use crate::state::call;
 use crate::state::writer::told;
-use crate::{NAME, PostgresAdapter};
 
 /// How often a commit is tried again that met another at the same document.
 const TRIES: usize = 5;
@@ -85,7 +88,7 @@ impl PostgresAdapter {
         let recorded_at = recording_time(&*self.shared.store.options.common.clock)?;
         let session = Session::unprepared(transaction.client());
         let work = Work { writes: &writes, recorded_at };
-        let made = self.in_savepoint(session, Some(work), &commit).await;
+        let made = self.in_savepoint(session, Some(work), self.beside(), &commit).await;
         let placement = made.map_err(|refused| match refused {
             Refused::Append(error) => TogetherError::Append(error.at(NAME, "append_and_commit_in")),
             Refused::Commit(error) => TogetherError::Commit(error.at(NAME, "append_and_commit_in")),
@@ -102,7 +105,7 @@ impl PostgresAdapter {
         commit: &Commit,
     ) -> Result<()> {
         let session = Session::unprepared(transaction.client());
-        let made = self.in_savepoint(session, None, commit).await;
+        let made = self.in_savepoint(session, None, None, commit).await;
         made.map(drop).map_err(|refused| match refused {
             Refused::Commit(error) => error.at(NAME, "commit_in"),
             Refused::Append(error) => {
@@ -132,8 +135,11 @@ impl PostgresAdapter {
         let session = Session::new(&client, store.options.prepares());
         let mut committing = false;
         let made = in_time(store.options.answer_limit(), async {
+            if store.order() != Order::Log {
+                make_names(store, session, &names_of(&[work])).await?;
+            }
             session.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
-            match self.in_savepoint(session, Some(work), commit).await {
+            match self.in_savepoint(session, Some(work), None, commit).await {
                 Ok(placement) => {
                     committing = true;
                     session.execute("COMMIT").await?;
@@ -171,6 +177,7 @@ impl PostgresAdapter {
         &self,
         session: Session<'_>,
         work: Option<Work<'_>>,
+        beside: Option<&Connections>,
         commit: &Commit,
     ) -> Result<Option<Placement>, Refused> {
         let store = &self.shared.store;
@@ -178,7 +185,7 @@ impl PostgresAdapter {
         let made = async {
             let placement = match work {
                 None => None,
-                Some(work) => match append_in::append_in(store, session, work).await? {
+                Some(work) => match append_in::append_in(store, session, work, beside).await? {
                     Ok(placement) => Some(placement),
                     Err(refusal) => return Err(Refused::Append(refusal)),
                 },

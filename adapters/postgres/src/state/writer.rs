@@ -11,12 +11,12 @@ use annals_state::{Commit, Result, StateError};
 use deadpool_postgres::Object;
 use tokio::sync::Semaphore;
 
-use crate::NAME;
-use crate::connect::Connections;
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, Outcome, in_time};
-use crate::session::Session;
-use crate::state::Statements;
 use crate::state::call::{self, Touched};
+use crate::state::statements::Statements;
 use crate::store::Store;
 
 /// How often a call is made again that met another at the same document.

@@ -8,10 +8,11 @@ use annals_sql::{Listed, to_column};
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
+use crate::adapter::PostgresAdapter;
+use crate::connection::session::{Session, Value};
+use crate::error::NAME;
 use crate::error::{Failure, Outcome, in_time};
-use crate::session::{Session, Value};
-use crate::values::Micros;
-use crate::{NAME, PostgresAdapter};
+use crate::lookup::values::Micros;
 
 /// How often a list is asked for again after its connection was lost.
 const TRIES: usize = 4;
@@ -68,7 +69,7 @@ impl PostgresAdapter {
             loop {
                 tries -= 1;
                 match self.try_list(sql, values).await {
-                    Err(failure) if tries > 0 && failure.lost_connection() => {}
+                    Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                     other => return other,
                 }
             }

@@ -3,85 +3,27 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use annals::{Error, EventId, Result};
-use annals_sql::placing::Placement;
 use deadpool_postgres::Object;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
-use hashbrown::HashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::NAME;
-use crate::backend::Backend;
-use crate::draft::Part;
+use crate::append::backend::Backend;
+use crate::append::draft::Part;
+use crate::append::insert::{insert, prepare};
+use crate::append::plan::plan;
+use crate::append::sent::Sent;
+use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::facts::{Ask, Facts, History, Known, Work, known_ids};
-use crate::plan::{Numbered, Plan, plan};
-use crate::session::{Session, Value};
+use crate::lookup::facts::{Ask, Facts, Work, known_ids};
+use crate::lookup::history::History;
+use crate::lookup::known::Known;
 use crate::store::Store;
-use crate::transact::{insert, prepare};
-
-/// Appends that were sent.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    /// What callers get once it is committed.
-    pub(crate) outcomes: Vec<Result<Placement>>,
-    /// The first and the last event to insert; `None`: nothing is.
-    pub(crate) ends: Option<[Numbered; 2]>,
-    /// The process that has it.
-    pub(crate) backend: Option<Backend>,
-    unsure: Vec<(usize, Vec<EventId>)>,
-    names: HashMap<Box<str>, Option<i64>>,
-}
-
-impl Sent {
-    /// Takes from `plan` what is needed after the commit.
-    pub(crate) fn new(plan: Plan<'_>, backend: Option<Backend>) -> Self {
-        let Plan { outcomes, ends, unsure, facts, .. } = plan;
-        Self { outcomes, ends, backend, unsure, names: facts.names }
-    }
-
-    /// The ids of appends that were refused without knowing whether the log has them.
-    pub(crate) fn unsure_ids(&self) -> Vec<Uuid> {
-        self.unsure.iter().flat_map(|(_, ids)| ids).map(EventId::as_uuid).collect()
-    }
-
-    /// After the commit: what callers get. `found`: ids of refused appends that the log has.
-    pub(crate) fn finish(
-        &mut self,
-        found: &[Row],
-        known: &mut Known,
-    ) -> Outcome<Vec<Result<Placement>>> {
-        for row in found {
-            let id = EventId::from_uuid(row.try_get(0)?);
-            for (nth, ids) in &self.unsure {
-                let has_it = ids.contains(&id);
-                if let Some(outcome) = self.outcomes.get_mut(*nth).filter(|_| has_it) {
-                    // A repeated append is reported as one, whatever its condition.
-                    *outcome = Err(Error::DuplicateEvent(id));
-                }
-            }
-        }
-        known.learn_names(std::mem::take(&mut self.names));
-        Ok(std::mem::take(&mut self.outcomes))
-    }
-
-    /// What callers get after it turned out that it was committed.
-    pub(crate) fn take_outcomes(&mut self, failure: Failure) -> Vec<Result<Placement>> {
-        let fault = failure.into_fault();
-        for (nth, _) in &self.unsure {
-            if let Some(outcome) = self.outcomes.get_mut(*nth) {
-                *outcome = Err(fault.error(NAME));
-            }
-        }
-        std::mem::take(&mut self.outcomes)
-    }
-}
 
 /// What came of a statement; `None` when it was judged on another log than it found, and wrote nothing. Otherwise what
 /// it inserted is committed, and ids of refused appends that the log has were found, or were not to be had.
@@ -98,6 +40,12 @@ impl Flight {
     /// Whether another may be sent before it is answered: numbers of names hold only once they are committed.
     pub(crate) fn may_be_followed(&self) -> bool {
         !self.makes_names
+    }
+
+    /// Takes in what the server has answered so far. The server's answers to a connection are handed out in order and
+    /// in bounded pieces: an answer that nobody takes in keeps back those of all later statements.
+    pub(crate) fn take_in(&mut self, cx: &mut Context<'_>) {
+        let _ = Pin::new(&mut self.answer).poll(cx);
     }
 
     /// Waits for the answer.
@@ -137,7 +85,7 @@ impl Departure<'_> {
             return Ok(None);
         }
         let last = plan.facts.last.or(known.last).filter(|_| head > 0);
-        known.learn_log(&mut plan);
+        plan.teach(known);
         let rows = known.rows.clone().unwrap_or(Type::RECORD_ARRAY);
         if let Some(part) = &part {
             prepare(store, session, part, &rows).await?;
@@ -148,14 +96,15 @@ impl Departure<'_> {
         let ids = sent.unsure_ids();
         let (store, client) = (Arc::clone(store), Arc::clone(client));
         let answer = answer(store, client, part, rows, judged_on, ids);
-        let mut answer = maybe_done(answer.boxed());
+        // It is sent at the first poll.
+        let mut flight = Flight { sent, makes_names, answer: maybe_done(answer.boxed()) };
         // It is sent at the first poll.
         poll_fn(|cx| {
-            let _ = Pin::new(&mut answer).poll(cx);
+            flight.take_in(cx);
             Poll::Ready(())
         })
         .await;
-        Ok(Some(Flight { sent, makes_names, answer }))
+        Ok(Some(flight))
     }
 }
 

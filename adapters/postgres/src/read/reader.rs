@@ -13,14 +13,16 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::Type;
 
-use crate::NAME;
-use crate::connect::Connections;
-use crate::decode::{Raw, decode, events, numbers, raw_events};
+use crate::connection::pool::Connections;
+use crate::connection::runtime::Engine;
+use crate::connection::session::{Session, Value, values};
+use crate::error::NAME;
 use crate::error::{Outcome, in_time};
-use crate::facts::{Facts, Head, History};
-use crate::plan::Numbered;
-use crate::runtime::Engine;
-use crate::session::{Session, Value, values};
+use crate::lookup::decode::{Raw, decode, events, numbers, raw_events};
+use crate::lookup::facts::Facts;
+use crate::lookup::history::History;
+use crate::lookup::history::Numbered;
+use crate::lookup::known::Head;
 use crate::store::Store;
 
 /// How often a page is asked for again after its connection was lost.
@@ -77,8 +79,7 @@ impl Reader {
             let mut next = scan.clone();
             match self.try_page(&mut next).await {
                 Ok(page) => return Ok((next, page)),
-                Err(failure)
-                    if tries > 0 && (failure.lost_connection() || failure.is_outdated()) => {}
+                Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -197,7 +198,7 @@ impl Reader {
         decode(&self.store, session, &mut memory.dictionary, &memory.history, rows).await
     }
 
-    /// Runs a statement [with the head](crate::statements::Statements::with_head), and fixes it.
+    /// Runs a statement [with the head](crate::schema::statements::Statements::with_head), and fixes it.
     async fn with_head(
         &self,
         session: Session<'_>,

@@ -5,8 +5,8 @@ use annals_sql::to_micros;
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 
-use crate::session::Value;
-use crate::values::{Micros, Row, Rows};
+use crate::connection::session::Value;
+use crate::lookup::values::{Micros, Row, Rows};
 
 /// A statement takes no further event beyond so many bytes: the server holds several copies of them.
 const STATEMENT_BYTES: usize = 16 << 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals::{Direction, Order};
 use annals_sql::{COLUMNS, Listing, Parameter, Select};
 
-use crate::tables::Tables;
+use crate::schema::tables::Tables;
 
 /// The statements of one log.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Statements {
     pub(crate) has_all: String,
     /// Takes locks, in the order given.
     pub(crate) lock: String,
+    /// Takes locks without waiting; the keys of those that others hold.
+    pub(crate) try_lock: String,
     /// Draws numbers, where the order is not that of the log.
     pub(crate) numbers: String,
     /// Makes names, where the order is not that of the log.
@@ -120,6 +122,18 @@ fn seen(order: Order) -> String {
     )
 }
 
+/// Statements that take locks, and that take those that nobody holds.
+fn take_locks(wait: &str) -> [String; 2] {
+    let keys = "unnest($1::bigint[]) WITH ORDINALITY u (key, nth)";
+    let taken = "pg_try_advisory_xact_lock(u.key) AS taken";
+    [
+        format!("SELECT {wait}pg_advisory_xact_lock(u.key) FROM {keys}"),
+        format!(
+            "SELECT l.key FROM (SELECT {wait}u.key, {taken} FROM {keys} OFFSET 0) l WHERE NOT l.taken"
+        ),
+    ]
+}
+
 impl Statements {
     /// `lock_timeout`: to be set in every transaction, where sessions are not the adapter's own.
     pub(crate) fn new(tables: &Tables, lock_timeout: Option<Duration>, order: Order) -> Self {
@@ -128,6 +142,7 @@ impl Statements {
             Some(limit) => format!("set_config('lock_timeout', '{}', true), ", limit.as_millis()),
             None => String::new(),
         };
+        let [lock, try_lock] = take_locks(&wait);
         let held = match order {
             Order::Log => format!("{wait}pg_advisory_xact_lock($1)"),
             // The locks of the weaker orders are taken before.
@@ -203,10 +218,8 @@ impl Statements {
                 "SELECT NOT EXISTS (SELECT FROM unnest($1::bigint[], $2::uuid[]) u (number, id) WHERE NOT EXISTS \
                  (SELECT FROM {events} e WHERE e.sequence_number = u.number AND e.id = u.id))",
             ),
-            lock: format!(
-                "SELECT {wait}pg_advisory_xact_lock(u.key) \
-                 FROM unnest($1::bigint[]) WITH ORDINALITY u (key, nth)"
-            ),
+            lock,
+            try_lock,
             numbers: fill("SELECT nextval({numbers_text}) FROM generate_series(1, $1::bigint)"),
             make_names: fill(&format!(
                 "WITH held AS MATERIALIZED (SELECT {wait}1) \

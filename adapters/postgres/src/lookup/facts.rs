@@ -6,7 +6,7 @@ use annals::{
     Append, Direction, Error, EventId, Query, SequenceNumber, Source, StoredEvent, StreamId,
 };
 use annals_sql::{
-    Bounds, Cache, Dictionary, Ids, Item, NameIds, Scope, Want, resolve, select, to_column,
+    Bounds, Dictionary, Ids, Item, Scope, Want, from_column, resolve, select, to_column,
 };
 use futures_util::future::{try_join_all, try_join5};
 use hashbrown::{HashMap, HashSet};
@@ -15,10 +15,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::decode::{events, numbers};
+use crate::connection::session::{Session, Value, if_any, values};
 use crate::error::{Failure, Outcome};
-use crate::plan::{Numbered, Plan};
-use crate::session::{Session, Value, if_any, values};
+use crate::lookup::decode::{events, numbers};
+use crate::lookup::history::{History, Numbered};
+use crate::lookup::known::{Head, Known};
 use crate::store::Store;
 
 /// One append to be judged.
@@ -26,122 +27,6 @@ use crate::store::Store;
 pub(crate) struct Work<'a> {
     pub(crate) writes: &'a [Append],
     pub(crate) recorded_at: OffsetDateTime,
-}
-
-/// What is known of a stream with events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) stream_id: i64,
-    pub(crate) last: u64,
-    pub(crate) last_id: EventId,
-}
-
-/// What the writer remembers between transactions. It is true of the log whose last sequence number is `head`, and
-/// says nothing of any later one.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) head: Option<u64>,
-    /// The last event of the log then: as long as the store has it, all that was committed before it is there as well.
-    pub(crate) last: Option<Numbered>,
-    /// The mark of the store that all of it is true of.
-    pub(crate) mark: Option<i64>,
-    /// The type of a list of rows of events in that store.
-    pub(crate) rows: Option<Type>,
-    pub(crate) last_name: i64,
-    streams: Cache<StreamId, Option<Head>>,
-    names: NameIds,
-}
-
-impl Known {
-    pub(crate) fn new(bound: NonZeroUsize) -> Self {
-        Self {
-            head: None,
-            last: None,
-            mark: None,
-            rows: None,
-            last_name: 0,
-            streams: Cache::new(bound),
-            names: NameIds::new(bound),
-        }
-    }
-
-    /// Forgets what others may have changed. What a number stands for does not change in one history.
-    pub(crate) fn forget(&mut self) {
-        self.head = None;
-        self.streams.clear();
-    }
-
-    /// Forgets all: the store is not the one that it is true of.
-    pub(crate) fn forget_all(&mut self) {
-        self.forget();
-        self.last = None;
-        self.mark = None;
-        self.rows = None;
-        self.names.clear();
-    }
-
-    fn history(&self) -> History {
-        History { mark: self.mark, last: self.last }
-    }
-
-    /// Whether the number of a name is remembered.
-    pub(crate) fn has_name(&mut self, name: &str) -> bool {
-        self.names.get(name).is_some()
-    }
-
-    /// Takes what is true of the log once `plan` is committed. Where that fails, it is to be forgotten.
-    pub(crate) fn learn_log(&mut self, plan: &mut Plan<'_>) {
-        self.head = Some(plan.head);
-        self.last = plan.ends.map_or(plan.facts.last, |[_, last]| Some(last)).or(self.last);
-        if let Some((mark, rows)) = plan.facts.of_store.take() {
-            self.mark = Some(mark);
-            self.rows = Some(rows);
-        }
-        self.last_name = plan.last_name;
-        for (stream, head) in plan.facts.streams.drain() {
-            self.streams.put(stream, head);
-        }
-    }
-
-    /// Takes the numbers of names that are committed.
-    pub(crate) fn learn_names(&mut self, names: HashMap<Box<str>, Option<i64>>) {
-        for (name, id) in names {
-            if let Some(id) = id {
-                self.names.learn(&name, id);
-            }
-        }
-    }
-}
-
-/// What something that is remembered was true of.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct History {
-    /// The mark of the store.
-    pub(crate) mark: Option<i64>,
-    /// An event that was committed no earlier than anything that is remembered.
-    pub(crate) last: Option<Numbered>,
-}
-
-impl History {
-    /// The event as parameters of statements.
-    pub(crate) fn number(&self) -> Option<i64> {
-        self.last.map(|(_, number)| to_column(number))
-    }
-
-    pub(crate) fn id(&self) -> Option<Uuid> {
-        self.last.map(|(id, _)| id.as_uuid())
-    }
-
-    /// Checks it against what the store says of itself now: its mark, and whether it has the event.
-    ///
-    /// # Errors
-    /// [`Failure::Outdated`]: it is another store, or another history of it.
-    pub(crate) fn check(&self, mark: i64, has_last: bool) -> Outcome<()> {
-        if !has_last || self.mark.is_some_and(|known| known != mark) {
-            return Err(Failure::Outdated);
-        }
-        Ok(())
-    }
 }
 
 /// What is asked before the appends of one transaction are judged.
@@ -357,7 +242,7 @@ impl Facts {
         )
         .await?;
         if let Some(row) = head.first() {
-            let number = unsigned(row.try_get(0)?)?;
+            let number = from_column(row.try_get(0)?)?;
             let mark = row.try_get(3)?;
             history.check(mark, row.try_get(4)?)?;
             self.head = Some((number, row.try_get(2)?));
@@ -374,7 +259,7 @@ impl Facts {
                 return Err(Error::corrupt("a stream has no last event").into());
             };
             let stream_id = row.try_get(1)?;
-            let head = Head { stream_id, last: unsigned(last)?, last_id: last_id.into() };
+            let head = Head { stream_id, last: from_column(last)?, last_id: last_id.into() };
             if let Some(stream) = missing.streams.get(nth) {
                 self.streams.insert(stream.clone(), Some(head));
             }
@@ -383,7 +268,7 @@ impl Facts {
             self.known_ids.insert(EventId::from_uuid(row.try_get(0)?));
         }
         for row in numbers {
-            self.numbers.push(SequenceNumber::new(unsigned(row.try_get(0)?)?));
+            self.numbers.push(SequenceNumber::new(from_column(row.try_get(0)?)?));
         }
         Ok(())
     }
@@ -403,7 +288,7 @@ impl Facts {
         let probes: Vec<_> = probes.collect();
         let found = try_join_all(probes.iter().map(|probe| numbers(session, probe))).await?;
         let first = found.into_iter().flatten().min();
-        first.map(|number| Ok(SequenceNumber::new(unsigned(number)?))).transpose()
+        first.map(|number| Ok(SequenceNumber::new(from_column(number)?))).transpose()
     }
 }
 
@@ -422,10 +307,6 @@ pub(crate) async fn known_ids(
 /// Whether its condition is judged on events, not only on the ends of streams.
 pub(crate) fn looks_into_log(write: &Append) -> bool {
     write.condition.needs_last_event() || !write.condition.queries().is_empty()
-}
-
-pub(crate) fn unsigned(column: i64) -> Result<u64, Error> {
-    u64::try_from(column).map_err(|_| Error::corrupt("a number is negative"))
 }
 
 /// The last event of a stream.

@@ -5,11 +5,10 @@ use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
 use annals_sql::to_column;
 use hashbrown::HashSet;
 
-use crate::draft::Draft;
-use crate::facts::{Facts, Head, Work, looks_into_log};
-
-/// An event to insert, and the number that it gets.
-pub(crate) type Numbered = (EventId, u64);
+use crate::append::draft::Draft;
+use crate::lookup::facts::{Facts, Work, looks_into_log};
+use crate::lookup::history::Numbered;
+use crate::lookup::known::{Head, Known};
 
 /// What becomes of the appends of one transaction.
 #[derive(Debug)]
@@ -79,6 +78,20 @@ struct Found {
 }
 
 impl<'a> Plan<'a> {
+    /// Has the writer remember what is true of the log once this is committed. Where that fails, it is to be forgotten.
+    pub(crate) fn teach(&mut self, known: &mut Known) {
+        known.head = Some(self.head);
+        known.last = self.ends.map_or(self.facts.last, |[_, last]| Some(last)).or(known.last);
+        if let Some((mark, rows)) = self.facts.of_store.take() {
+            known.mark = Some(mark);
+            known.rows = Some(rows);
+        }
+        known.last_name = self.last_name;
+        for (stream, head) in self.facts.streams.drain() {
+            known.streams.put(stream, head);
+        }
+    }
+
     fn place(&mut self, work: &Work<'a>, found: &mut Found) -> Result<Placement> {
         // All conditions take their answers, also after one that does not hold.
         let facts: Vec<_> = work.writes.iter().map(|write| self.facts_of(write, found)).collect();

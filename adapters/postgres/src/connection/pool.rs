@@ -11,11 +11,12 @@ use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use crate::dial::{SESSION_MARK, manager, with_password};
-use crate::error::{Failure, Outcome};
+use crate::connection::dial::{SESSION_MARK, check, manager};
+use crate::connection::passwords::with_password;
+use crate::connection::runtime::Engine;
+use crate::connection::session::Session;
+use crate::error::{Failure, Outcome, needs_pooler_option};
 use crate::options::PostgresOptions;
-use crate::runtime::Engine;
-use crate::session::Session;
 use crate::store::Store;
 
 /// How often a connection is made that is lost at once.
@@ -186,18 +187,12 @@ pub(crate) async fn check_session(session: Session<'_>) -> Outcome<()> {
     if is_marked { Ok(()) } else { Err(needs_pooler_option().into()) }
 }
 
-pub(crate) fn needs_pooler_option() -> Error {
-    Error::invalid(
-        "the settings of the connection do not reach the server: a pooler before it needs with_transaction_pooler(true)",
-    )
-}
-
 /// Runs `work` on a connection for it alone, from any executor.
 pub(crate) async fn once<T>(
     options: &PostgresOptions,
     work: impl AsyncFnOnce(Session<'_>, &Store) -> Outcome<T>,
 ) -> Result<T> {
-    options.check()?;
+    check(options)?;
     let engine = Engine::own(1)?;
     let store = Store::new(options.clone(), options.prepares())?;
     let connections = Connections::own(options, 1)?;

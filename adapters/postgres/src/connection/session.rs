@@ -1,13 +1,12 @@
 //! Statements on one connection.
 
-use annals_sql::{Parameter, Select};
+use annals_sql::{Parameter, Select, from_column};
 use deadpool_postgres::{ClientWrapper, StatementCache};
 use futures_util::future::OptionFuture;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, RowStream};
 
 use crate::error::Outcome;
-use crate::facts::unsigned;
 
 /// A value to bind, with its type: statements never ask the server for types.
 pub(crate) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -54,7 +53,7 @@ impl<'a> Session<'a> {
     pub(crate) async fn number(&self, sql: &str, values: &[Value<'_>]) -> Outcome<u64> {
         let rows = self.query(sql, values).await?;
         let number = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(unsigned(number.unwrap_or(0))?)
+        Ok(from_column(number.unwrap_or(0))?)
     }
 
     /// How many rows a statement inserted.

@@ -8,12 +8,12 @@ use annals_sql::{Cache, to_column};
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
-use crate::connect::Connections;
+use crate::connection::pool::Connections;
+use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::flight::Sent;
-use crate::session::{Session, Value};
+use crate::lookup::history::Numbered;
+use crate::lookup::values::Micros;
 use crate::store::Store;
-use crate::values::Micros;
 
 /// How many connections are told apart; a writer has one, a caller's pool several.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
@@ -64,15 +64,17 @@ impl Backends {
         Ok(Some(backend))
     }
 
-    /// Whether what was sent is in the log, once its process has ended, so that nothing more can come of it.
+    /// Whether what `backend` was sent is in the log, by its first and last event, once that process has ended, so that
+    /// nothing more can come of it.
     pub(crate) async fn resolve(
         &self,
         store: &Store,
         pool: &Connections,
-        sent: &Sent,
+        backend: Option<Backend>,
+        ends: Option<[Numbered; 2]>,
     ) -> Outcome<bool> {
         loop {
-            match look(store, pool, sent).await {
+            match look(store, pool, backend, ends).await {
                 Err(failure) if failure.is_unreachable() || failure.lost_connection() => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -82,24 +84,34 @@ impl Backends {
     }
 }
 
-async fn look(store: &Store, pool: &Connections, sent: &Sent) -> Outcome<bool> {
+async fn look(
+    store: &Store,
+    pool: &Connections,
+    backend: Option<Backend>,
+    ends: Option<[Numbered; 2]>,
+) -> Outcome<bool> {
     let client = pool.get().await?;
     let session = Session::new(&client, store.options.prepares());
-    let looked = look_on(store, session, sent).await;
+    let looked = look_on(store, session, backend, ends).await;
     if looked.as_ref().is_err_and(Failure::lost_connection) {
         drop(Object::take(client));
     }
     looked
 }
 
-async fn look_on(store: &Store, session: Session<'_>, sent: &Sent) -> Outcome<bool> {
-    if let Some(Backend { pid, start }) = &sent.backend {
+async fn look_on(
+    store: &Store,
+    session: Session<'_>,
+    backend: Option<Backend>,
+    ends: Option<[Numbered; 2]>,
+) -> Outcome<bool> {
+    if let Some(Backend { pid, start }) = &backend {
         let process: [Value<'_>; 2] = [(pid, Type::INT4), (start, Type::TIMESTAMPTZ)];
         while !session.query(END, &process).await?.is_empty() {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    let Some(ends) = sent.ends else { return Ok(false) };
+    let Some(ends) = ends else { return Ok(false) };
     // Under another number an event was there before, and of one alone somebody else may have made a retry.
     let numbers = ends.map(|(_, number)| to_column(number));
     let ids = ends.map(|(id, _)| id.as_uuid());
@@ -107,7 +119,7 @@ async fn look_on(store: &Store, session: Session<'_>, sent: &Sent) -> Outcome<bo
     let values: [Value<'_>; 2] = [(&numbers, Type::INT8_ARRAY), (&ids, Type::UUID_ARRAY)];
     let rows = session.query(&store.sql.has_all, &values).await?;
     let is_there = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
-    if !is_there && sent.backend.is_none() {
+    if !is_there && backend.is_none() {
         // Behind a pooler it may still be on its way.
         return Err(Error::unavailable("the append may still be on its way").into());
     }

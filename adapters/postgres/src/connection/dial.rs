@@ -1,6 +1,5 @@
 //! How one connection is made: its settings, its encryption and its password.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,62 +19,12 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::conninfo::Roots;
+use crate::connection::conninfo::Roots;
+use crate::connection::passwords::{Passwords, no_password};
 use crate::options::PostgresOptions;
 
 /// Marks a session that got the settings of [`configured`].
 pub(crate) const SESSION_MARK: &str = "annals.session";
-
-/// Where the password of each new connection comes from.
-#[derive(Clone)]
-pub(crate) struct Passwords(Arc<dyn Fn() -> BoxFuture<'static, Password> + Send + Sync>);
-
-type Password = std::result::Result<Vec<u8>, BoxError>;
-
-tokio::task_local! {
-    /// Why there was no password for the connection that this task makes.
-    static NO_PASSWORD: RefCell<Option<BoxError>>;
-}
-
-/// The provider of passwords panicked.
-#[derive(Debug, thiserror::Error)]
-#[error("the password provider panicked")]
-struct Panicked;
-
-impl Passwords {
-    pub(crate) fn new<F, P, E>(provider: impl Fn() -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = std::result::Result<P, E>> + Send + 'static,
-        P: Into<Vec<u8>>,
-        E: Into<BoxError>,
-    {
-        Self(Arc::new(move || {
-            let password = provider();
-            async move { password.await.map(Into::into).map_err(Into::into) }.boxed()
-        }))
-    }
-
-    async fn next(&self) -> Password {
-        // What it does before its first await is code of the application, too.
-        let asked = std::panic::AssertUnwindSafe(async { (self.0)().await });
-        asked.catch_unwind().await.unwrap_or_else(|_| Err(Panicked.into()))
-    }
-}
-
-impl fmt::Debug for Passwords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passwords")
-    }
-}
-
-/// Runs `work`, which makes a connection; the second value says why it has no password, if that stopped it.
-pub(crate) async fn with_password<T>(work: impl Future<Output = T>) -> (T, Option<BoxError>) {
-    let work = async {
-        let done = work.await;
-        (done, NO_PASSWORD.with(RefCell::take))
-    };
-    NO_PASSWORD.scope(RefCell::default(), work).await
-}
 
 /// Makes connections, each with the password of its moment.
 struct Dialer<T: Tls> {
@@ -110,8 +59,7 @@ impl<T: Tls> Connect for Dialer<T> {
                 match passwords.next().await {
                     Ok(password) => drop(config.password(password)),
                     Err(reason) => {
-                        // Outside of `with_password` nobody asks for the reason.
-                        let _ = NO_PASSWORD.try_with(|kept| kept.replace(Some(reason)));
+                        no_password(reason);
                         // The pool takes errors of the driver only: this one names no host, so it fails at once.
                         config = Config::new();
                     }
@@ -229,6 +177,7 @@ fn configured(options: &PostgresOptions) -> Config {
 
 /// Rejects what no server could be asked with, before one is asked.
 pub(crate) fn check(options: &PostgresOptions) -> Result<()> {
+    options.check()?;
     let config = &options.config;
     let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
     let count = hosts.len().max(addresses.len());
@@ -299,7 +248,7 @@ fn warn_of_plain_text() {
         tracing::warn!(
             name: "annals.plain_text",
             target: "annals",
-            adapter = crate::NAME,
+            adapter = crate::error::NAME,
             "sslmode=prefer without with_tls or sslrootcert does not encrypt: use sslmode=require, or disable if that is meant",
         );
     });

@@ -1,18 +1,17 @@
-//! Wakes follows, and notifies other processes of what was appended.
+//! The task that wakes follows of what others appended, and notifies other processes of what was appended here.
 //!
 //! Follows of this process are woken at once. For those of others one task with one connection of its own sends merged
 //! notifications after the commits, if anybody listens: a session that listens holds a shared advisory lock, which the
 //! task looks for at most once a second. The same task looks at the log itself, so that nothing depends on notifications.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use annals::adapter::{Bell, Wake};
-use annals::{Error, StreamId};
+use annals::Error;
+use annals::adapter::Wake;
+use annals_sql::from_column;
 use futures_util::future::{Either, select};
-use hashbrown::HashSet;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
@@ -20,102 +19,19 @@ use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
-use crate::connect::Connections;
-use crate::dial::{settings, tls};
+use crate::connection::dial::{settings, tls};
+use crate::connection::pool::Connections;
+use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome, in_time};
-use crate::facts::{History, unsigned};
-use crate::plan::Numbered;
-use crate::session::{Session, Value};
+use crate::follow::notification::{decode, encode};
+use crate::follow::watch::LOOK;
+use crate::lookup::history::{History, Numbered};
 use crate::store::Store;
 
-/// Between two looks at the log when nothing happens, and between two looks for listeners.
-const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks that begin after something happened; each is twice as far from the one before.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// How long an append can stay unseen whose process ended before it sent its notification, while others arrive.
 const UNTOLD: Duration = Duration::from_secs(5);
-/// A notification names at most so many bytes of streams; beyond that it is for all. The server takes 8,000.
-const PAYLOAD: usize = 7_500;
-/// So many streams wait for the next notification; beyond that it is for all.
-const STREAMS: usize = 512;
-/// Names hold no control characters, so these separate them.
-const END_OF_NAME: char = '\u{1f}';
-const END_OF_STREAM: char = '\u{1e}';
-
-/// What the writer and follows share with the task.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    pub(crate) bell: Bell,
-    news: Mutex<News>,
-    /// Wakes the task.
-    woken: Notify,
-    runs: AtomicBool,
-    task: Mutex<Option<JoinHandle<()>>>,
-    is_closed: AtomicBool,
-    /// Nobody else listened at the last look.
-    unheard: AtomicBool,
-}
-
-/// What was appended since the last notification.
-#[derive(Debug, Default)]
-struct News {
-    streams: HashSet<StreamId>,
-    everywhere: bool,
-    /// When it was last known whether anybody listens.
-    looked: Option<Instant>,
-}
-
-impl Watch {
-    /// Wakes the follows of these streams, and has other processes notified. Call it after the commit.
-    pub(crate) fn appended<'a>(&self, streams: impl Iterator<Item = &'a StreamId> + Clone) {
-        self.bell.ring(streams.clone());
-        if !self.runs.load(Ordering::Acquire) {
-            return;
-        }
-        let mut news = self.news();
-        let looked_lately = news.looked.is_some_and(|looked| looked.elapsed() < LOOK);
-        if self.unheard.load(Ordering::Acquire) && looked_lately {
-            return;
-        }
-        for stream in streams {
-            if news.streams.len() >= STREAMS {
-                news.everywhere = true;
-                break;
-            }
-            if !news.streams.contains(stream) {
-                news.streams.insert(stream.clone());
-            }
-        }
-        drop(news);
-        self.woken.notify_one();
-    }
-
-    /// Ends all follows, and the task with its connection.
-    pub(crate) fn close(&self) -> Option<JoinHandle<()>> {
-        self.is_closed.store(true, Ordering::Release);
-        self.bell.ring_all(Wake::Changed);
-        self.end()
-    }
-
-    /// Ends the task alone: nobody follows any more.
-    pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        task.inspect(JoinHandle::abort)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
-    }
-
-    /// A follow has begun to wait: the task may have nobody to look for until now.
-    pub(crate) fn has_follower(&self) {
-        self.woken.notify_one();
-    }
-
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Starts the task, once. `pool`: a pool that the caller brought, which has no connection that could listen.
 pub(crate) fn start(
@@ -324,7 +240,7 @@ impl Watcher<'_> {
         let values: [Value<'_>; 2] = [(&number, Type::INT8), (&id, Type::UUID)];
         let rows = self.link.query(store, &store.sql.seen, &values).await?;
         let row = rows.first().ok_or_else(|| Error::corrupt("no answer"))?;
-        let (number, mark) = (unsigned(row.try_get(0)?)?, row.try_get(3)?);
+        let (number, mark) = (from_column(row.try_get(0)?)?, row.try_get(3)?);
         let last = row.try_get::<_, Option<Uuid>>(1)?.map(|id| (id.into(), number));
         let goes_on = history.check(mark, row.try_get(4)?).is_ok();
         Ok((Seen { last, transactions: row.try_get(2)?, mark }, goes_on))
@@ -366,48 +282,3 @@ const HAS_LISTENERS: &str = "SELECT EXISTS (SELECT FROM pg_locks l WHERE l.lockt
 
 /// Notifications need not survive a crash of the server: nobody listens after it.
 const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
-
-/// Names of streams; empty if there are too many: then all are meant.
-pub(crate) fn encode<'a>(
-    streams: impl IntoIterator<Item = &'a StreamId>,
-    everywhere: bool,
-) -> String {
-    let mut payload = String::new();
-    for stream in streams {
-        payload.push_str(stream.category.as_str());
-        payload.push(END_OF_NAME);
-        payload.push_str(stream.name.as_str());
-        payload.push(END_OF_STREAM);
-    }
-    if everywhere || payload.len() > PAYLOAD {
-        payload.clear();
-    }
-    payload
-}
-
-/// The streams of a notification; `None`: all.
-fn decode(payload: &str) -> Option<Vec<StreamId>> {
-    let streams = payload.split_terminator(END_OF_STREAM).map(|stream| {
-        let (category, name) = stream.split_once(END_OF_NAME)?;
-        StreamId::new(category, name).ok()
-    });
-    let streams: Vec<StreamId> = streams.collect::<Option<_>>()?;
-    (!streams.is_empty()).then_some(streams)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notification_names_streams_or_all() {
-        let streams =
-            [StreamId::from_static("orders", "o-1"), StreamId::from_static("a/b", "c \u{1F980}")];
-        assert_eq!(decode(&encode(&streams, false)).unwrap(), streams);
-        assert_eq!(decode(&encode(&streams, true)), None);
-        let many: Vec<_> =
-            (0..200).map(|nth| StreamId::new("orders", format!("{nth:0>100}")).unwrap()).collect();
-        assert_eq!(decode(&encode(&many, false)), None);
-        assert_eq!(decode("from somebody else"), None);
-    }
-}

@@ -1,7 +1,7 @@
 //! Rows as events.
 
 use annals::{CategoryName, Error, Result, StoredEvent, StreamId, StreamName};
-use annals_sql::{Dictionary, Lookup, Name, RawEvent, Select};
+use annals_sql::{Dictionary, Lookup, Name, RawEvent, Select, from_column};
 use bytes::Bytes;
 use futures_util::future::{join, try_join3};
 use futures_util::{StreamExt, pin_mut};
@@ -9,11 +9,11 @@ use hashbrown::HashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use crate::connection::session::{Session, Value, if_any, values};
 use crate::error::Outcome;
-use crate::facts::{History, unsigned};
-use crate::session::{Session, Value, if_any, values};
+use crate::lookup::history::History;
+use crate::lookup::values::Micros;
 use crate::store::Store;
-use crate::values::Micros;
 
 /// The column of the last number of the log, behind those of the events.
 const HEAD: usize = 11;
@@ -61,7 +61,7 @@ pub(crate) struct Raw {
     /// Whether they were cut short.
     pub(crate) cut: bool,
     /// The last number of the log, the mark of the store, and whether it has the event that was asked for: of a
-    /// statement [with them](crate::statements::Statements::with_head).
+    /// statement [with them](crate::schema::statements::Statements::with_head).
     pub(crate) head: Option<(u64, i64, bool)>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn raw_events(
     while let Some(row) = rows.next().await {
         let row = row?;
         if raw.events.is_empty() && row.len() > HEAD {
-            let head = unsigned(row.try_get(HEAD)?)?;
+            let head = from_column(row.try_get(HEAD)?)?;
             raw.head = Some((head, row.try_get(HEAD + 1)?, row.try_get(HEAD + 2)?));
             if row.try_get::<_, Option<i64>>(0)?.is_none() {
                 break;

@@ -4,12 +4,14 @@
 //! first, and inserts nothing without it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use annals_sql::queue::{Intake, Job};
 
-use crate::flight::Flight;
-use crate::writer::{Request, Trouble, Writer, give_back, works};
+use crate::append::flight::Flight;
+use crate::append::writer::{Request, Trouble, Writer, give_back, works};
 
 impl Writer {
     /// Commits both batches, and then what was queued meanwhile, as long as that is enough for another. Where
@@ -32,7 +34,9 @@ impl Writer {
                 && ahead.is_none_or(Flight::may_be_followed)
                 && let Some(jobs) = waiting.pop_front()
             {
-                match self.depart(&client, &works(&jobs), false).await {
+                let works = works(&jobs);
+                let departing = self.depart(&client, &works, false);
+                match beside(&mut under_way, departing).await {
                     Ok(Some(flight)) => under_way.push_back((jobs, flight)),
                     several => held = Some((jobs, several.err())),
                 }
@@ -66,4 +70,19 @@ impl Writer {
             self.settle(jobs, trouble, intake).await;
         }
     }
+}
+
+/// Waits for `departing`, which asks the server on the connection of those under way.
+async fn beside<T>(
+    under_way: &mut VecDeque<(Vec<Job>, Flight)>,
+    departing: impl Future<Output = T>,
+) -> T {
+    let mut departing = pin!(departing);
+    poll_fn(|cx| {
+        for (_, flight) in under_way.iter_mut() {
+            flight.take_in(cx);
+        }
+        departing.as_mut().poll(cx)
+    })
+    .await
 }

@@ -4,15 +4,23 @@ use std::num::NonZeroUsize;
 
 use annals::{Error, Order, Result};
 use annals_sql::placing::Placement;
+use deadpool_postgres::Object;
+use hashbrown::HashSet;
 use tokio_postgres::types::Type;
 
-use crate::error::Outcome;
-use crate::facts::{Facts, History, Known, Work};
-use crate::plan::plan;
-use crate::session::Session;
+use crate::append::insert::insert;
+use crate::append::locks::{in_order, locks};
+use crate::append::names::{make_names, names_of};
+use crate::append::plan::plan;
+use crate::append::transact::ask_under_lock;
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::{Failure, Outcome, in_time};
+use crate::follow::notification::encode;
+use crate::lookup::facts::{Facts, Work};
+use crate::lookup::history::History;
+use crate::lookup::known::Known;
 use crate::store::Store;
-use crate::transact::{ask_under_lock, insert, locks, make_names};
-use crate::watch::encode;
 
 /// Whether each statement sees what was committed before it, and how long a lock was waited for until now.
 const ENTER: &str = "SELECT s.*, set_config('lock_timeout', $1, true) FROM \
@@ -23,17 +31,19 @@ const LEAVE: &str = "SELECT set_config('lock_timeout', $1, true)";
 /// It is sent when the transaction commits.
 const NOTIFY_IN: &str = "SELECT pg_notify($1, $2)";
 
-/// Judges and inserts one append. The settings of the transaction are as they were if it goes on.
+/// Judges and inserts one append. The settings of the transaction are as they were if it goes on. `beside`: connections
+/// that nobody holds who waits here; without them a new name of a weaker order is made in the transaction.
 pub(crate) async fn append_in(
     store: &Store,
     session: Session<'_>,
     work: Work<'_>,
+    beside: Option<&Connections>,
 ) -> Outcome<Result<Placement>> {
     let limit = store.options.common.lock_timeout.as_millis().to_string();
     let rows = session.query(ENTER, &[(&limit, Type::TEXT)]).await?;
     let row = rows.first().ok_or_else(|| Error::corrupt("settings have no value"))?;
     let (sees_commits, before): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
-    let made = append(store, session, work, sees_commits).await?;
+    let made = append(store, session, work, beside, sees_commits).await?;
     if made.is_ok() && work.writes.iter().any(|write| !write.events.is_empty()) {
         let written = work.writes.iter().filter(|write| !write.events.is_empty());
         let payload = encode(written.map(|write| &write.stream), false);
@@ -50,6 +60,7 @@ async fn append(
     store: &Store,
     session: Session<'_>,
     work: Work<'_>,
+    beside: Option<&Connections>,
     sees_commits: bool,
 ) -> Outcome<Result<Placement>> {
     let works = [work];
@@ -58,9 +69,30 @@ async fn append(
         if !sees_commits {
             return Ok(Err(needs_read_committed()));
         }
-        make_names(store, session, &works, &mut known).await?;
+        let mut names = names_of(&works);
+        let made = session.query(&store.sql.names, &[(&names, Type::TEXT_ARRAY)]).await?;
+        let made: Result<HashSet<String>, tokio_postgres::Error> =
+            made.iter().map(|row| row.try_get(1)).collect();
+        let made = made?;
+        names.retain(|name| !made.contains(*name));
+        match beside {
+            // Committed at once: nobody waits for the end of this transaction to use the same names.
+            Some(beside) if !names.is_empty() => {
+                let client = beside.get().await?;
+                let session = Session::new(&client, store.options.prepares());
+                let made = make_names(store, session, &names);
+                let made = in_time(store.options.answer_limit(), made).await;
+                if made.as_ref().is_err_and(Failure::lost_connection) {
+                    drop(Object::take(client));
+                }
+                made?;
+            }
+            _ => make_names(store, session, &names).await?,
+        }
     }
-    let keys = locks(store, &works);
+    let mut keys = Vec::new();
+    locks(store, work.writes, &mut keys);
+    in_order(&mut keys);
     session.query(&store.sql.lock, &[(&keys, Type::INT8_ARRAY)]).await?;
     let ask = ask_under_lock(store, &works, true);
     let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;

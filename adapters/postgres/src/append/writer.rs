@@ -9,15 +9,18 @@ use annals_sql::placing::Placement;
 use annals_sql::queue::{Intake, Job, Message, halves};
 use deadpool_postgres::Object;
 
-use crate::NAME;
-use crate::backend::Backends;
-use crate::connect::Connections;
+use crate::append::backend::Backends;
+use crate::append::flight::{Departure, Flight};
+use crate::append::held::Held;
+use crate::append::sent::Sent;
+use crate::append::transact::Transact;
+use crate::connection::pool::Connections;
+use crate::connection::session::Session;
+use crate::error::NAME;
 use crate::error::{Failure, Outcome, in_time};
-use crate::facts::{Known, Work};
-use crate::flight::{Departure, Flight, Sent};
-use crate::session::Session;
+use crate::lookup::facts::Work;
+use crate::lookup::known::Known;
 use crate::store::Store;
-use crate::transact::Transact;
 
 /// How often the same appends are tried: others may append at the same time, connections may be lost.
 const TRIES: usize = 5;
@@ -35,6 +38,8 @@ pub(crate) struct Writer {
     pub(crate) pool: Connections,
     known: Known,
     backends: Backends,
+    /// Appends that wait for a category or stream that others hold.
+    held: Held,
     /// Others append to the same log at this time.
     contended: bool,
     /// Nothing but its connection shares its thread.
@@ -45,8 +50,10 @@ pub(crate) struct Writer {
 pub(crate) enum Trouble {
     /// They were judged on an older log, or on one that never came to be.
     Stale,
-    /// They were judged on a store that was replaced or put back since.
-    Outdated(Failure),
+    /// Another transaction was in the way, or they were judged on a store that was replaced or put back since.
+    Crossed(Failure),
+    /// Others hold locks, with these keys, that some of them need.
+    Held(Vec<i64>),
     /// One of their events is known: it can be told which.
     Duplicate,
     /// The connection was lost, and nothing was sent that could be committed.
@@ -69,12 +76,13 @@ impl Trouble {
 impl Writer {
     pub(crate) fn new(store: Arc<Store>, pool: Connections, has_thread: bool) -> Self {
         let known = Known::new(store.options.common.cache_bound);
-        Self { store, pool, known, backends: Backends::default(), contended: false, has_thread }
+        let (backends, held) = (Backends::default(), Held::default());
+        Self { store, pool, known, backends, held, contended: false, has_thread }
     }
 
     /// Works until all callers are gone, or one asked it to stop.
     pub(crate) async fn run(mut self, mut intake: Intake<Request>) {
-        while let Some(messages) = intake.next().await {
+        while let Some(messages) = self.held.next(&mut intake).await {
             let mut jobs = Vec::with_capacity(messages.len());
             let mut stops = Vec::new();
             for message in messages {
@@ -84,6 +92,7 @@ impl Writer {
                     Message::Other(Request::Stop(done)) => stops.push(done),
                 }
             }
+            let jobs = self.held.keep_known(&self.store, jobs);
             let parts = if self.may_pipeline() { halves(jobs) } else { Err(jobs) };
             match parts {
                 Ok(halves) => self.pipeline(halves, &mut intake).await,
@@ -95,7 +104,13 @@ impl Writer {
                     }
                 }
             }
+            let jobs = self.held.take_due();
+            self.settle(jobs, None, &mut intake).await;
             if !stops.is_empty() {
+                while self.held.wait().await {
+                    let jobs = self.held.take_due();
+                    self.settle(jobs, None, &mut intake).await;
+                }
                 // The connections of the writer are closed before whoever asked is told.
                 drop(self);
                 for done in stops {
@@ -133,6 +148,10 @@ impl Writer {
         while let Some(jobs) = groups.pop() {
             match self.make(&jobs, trouble.take()).await {
                 Ok(outcomes) => self.answer(jobs, outcomes),
+                Err(Trouble::Held(keys)) => {
+                    let free = self.held.keep(&self.store, jobs, &keys);
+                    groups.extend(Some(free).filter(|free| !free.is_empty()));
+                }
                 Err(Trouble::Failed(_)) if jobs.len() > 1 => {
                     groups.extend(jobs.into_iter().rev().map(|job| vec![job]));
                 }
@@ -178,8 +197,8 @@ impl Writer {
             match made {
                 // Looked up once, others may still store it under another lock.
                 Err(Trouble::Duplicate) if tries > 0 => checked = true,
-                Err(Trouble::Stale | Trouble::Lost(_) | Trouble::Outdated(_)) if tries > 0 => {}
-                Err(Trouble::Outdated(failure)) => return Err(Trouble::Failed(failure)),
+                Err(Trouble::Stale | Trouble::Lost(_) | Trouble::Crossed(_)) if tries > 0 => {}
+                Err(Trouble::Crossed(failure)) => return Err(Trouble::Failed(failure)),
                 Err(Trouble::Stale | Trouble::Duplicate) => {
                     let text = "others append to the log without taking its lock";
                     return Err(Trouble::Failed(Error::unavailable(text).into()));
@@ -288,9 +307,12 @@ impl Writer {
     /// What a failure means for the appends. What is remembered of the log may not be true after it.
     fn trouble(&mut self, failure: Failure, sent: Option<Sent>) -> Trouble {
         self.known.forget();
-        if failure.is_outdated() {
+        if let Failure::Held(keys) = failure {
+            return Trouble::Held(keys);
+        }
+        if failure.is_outdated() || failure.met_another() {
             self.known.forget_all();
-            return Trouble::Outdated(failure);
+            return Trouble::Crossed(failure);
         }
         if failure.lost_connection() {
             return match sent.filter(|sent| sent.ends.is_some()) {
@@ -326,7 +348,7 @@ impl Writer {
     /// Whether the appends that were on their way were committed, once nothing more can come of them.
     async fn was_committed(&self, sent: &Sent) -> Outcome<bool> {
         let limit = self.store.options.pool_timeout;
-        let looking = self.backends.resolve(&self.store, &self.pool, sent);
+        let looking = self.backends.resolve(&self.store, &self.pool, sent.backend, sent.ends);
         in_time(limit, looking).await
     }
 }
@@ -353,8 +375,10 @@ fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
         Trouble::Lost(failure)
         | Trouble::Unavailable(failure)
         | Trouble::Failed(failure)
-        | Trouble::Outdated(failure) => (failure.into_fault(), Vec::new()),
-        Trouble::Stale | Trouble::Duplicate => unreachable!("both are tried again"),
+        | Trouble::Crossed(failure) => (failure.into_fault(), Vec::new()),
+        Trouble::Stale | Trouble::Duplicate | Trouble::Held(_) => {
+            unreachable!("these are tried again")
+        }
     }
 }
 

@@ -1,18 +1,21 @@
 //! Transactions of several statements, under the lock of the log.
 
-use annals::{Append, Order, Result};
+use annals::{Order, Result};
 use annals_sql::placing::{Placement, count};
 use futures_util::future::{join, join3};
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
-use crate::backend::Backend;
-use crate::draft::Part;
+use crate::append::backend::Backend;
+use crate::append::insert::{insert, prepare};
+use crate::append::locks::{in_order, locks};
+use crate::append::names::{make_names, names_of};
+use crate::append::plan::plan;
+use crate::append::sent::Sent;
+use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::facts::{Ask, Facts, History, Known, Work, known_ids};
-use crate::flight::Sent;
-use crate::plan::plan;
-use crate::session::{Session, Value};
+use crate::lookup::facts::{Ask, Facts, Work, known_ids};
+use crate::lookup::history::History;
+use crate::lookup::known::Known;
 use crate::store::Store;
 
 /// What a transaction of several statements works with, and what it leaves behind.
@@ -49,22 +52,35 @@ impl Transact<'_> {
         let before = self.known.head;
         self.known.forget();
         if self.store.order() != Order::Log {
-            make_names(self.store, session, works, self.known).await?;
+            let mut names = names_of(works);
+            names.retain(|name| !self.known.has_name(name));
+            make_names(self.store, session, &names).await?;
         }
-        let keys = locks(self.store, works);
+        let mut keys = Vec::new();
+        for work in works {
+            locks(self.store, work.writes, &mut keys);
+        }
+        in_order(&mut keys);
         let of_lock: [Value<'_>; 1] = [(&keys, Type::INT8_ARRAY)];
         let sql = &self.store.sql;
-        session.prepare(&sql.lock, &[Type::INT8_ARRAY]).await?;
+        // All appends wait for the lock of the log. In the weaker orders a scope that others hold keeps up nobody else.
+        let take = if self.store.order() == Order::Log { &sql.lock } else { &sql.try_lock };
+        session.prepare(take, &[Type::INT8_ARRAY]).await?;
         let ask = ask_under_lock(self.store, works, checked);
         // What is looked up under the lock is as new as the lock, whatever the default of the database.
         let (begun, locked, facts) = join3(
             session.execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            session.query(&sql.lock, &of_lock),
+            session.query(take, &of_lock),
             Facts::gather(self.store, session, works, self.known, &ask),
         )
         .await;
         begun?;
-        locked?;
+        let locked = locked?;
+        if self.store.order() != Order::Log && !locked.is_empty() {
+            let held: Result<_, tokio_postgres::Error> =
+                locked.iter().map(|row| row.try_get(0)).collect();
+            return Err(Failure::Held(held?));
+        }
         let facts = facts?;
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);
@@ -72,7 +88,7 @@ impl Transact<'_> {
             History { mark: facts.of_store.as_ref().map(|(mark, _)| *mark), last: facts.last };
         let mut plan = plan(works, facts, head, last_name, checked);
         let parts = std::mem::take(&mut plan.draft).into_parts();
-        self.known.learn_log(&mut plan);
+        plan.teach(self.known);
         let mut judged = Sent::new(plan, self.backend);
         let ids = judged.unsure_ids();
         let look = known_ids(self.store, session, &ids);
@@ -109,99 +125,10 @@ impl Transact<'_> {
     }
 }
 
-fn statement<'s>(store: &'s Store, part: &Part) -> &'s str {
-    if part.is_plain() { &store.sql.insert } else { &store.sql.insert_all }
-}
-
-/// So that the insert is sent at its first poll, before what follows it.
-pub(crate) async fn prepare(
-    store: &Store,
-    session: Session<'_>,
-    part: &Part,
-    rows: &Type,
-) -> Outcome<()> {
-    let begin: [Value<'_>; 4] = [
-        (&0_i64, Type::INT8),
-        (&None::<i64>, Type::INT8),
-        (&None::<Uuid>, Type::UUID),
-        (&None::<i64>, Type::INT8),
-    ];
-    let types: Vec<_> = part.values(begin, rows).into_iter().map(|(_, ty)| ty).collect();
-    session.prepare(statement(store, part), &types).await
-}
-
-/// Inserts `part`; `false`: the store has another history than what it was judged on, and nothing was inserted.
-pub(crate) async fn insert(
-    store: &Store,
-    session: Session<'_>,
-    part: &Part,
-    rows: &Type,
-    history: History,
-) -> Outcome<bool> {
-    let lock = store.tables.lock_key(&["log"]);
-    let (number, id) = (history.number(), history.id());
-    let begin: [Value<'_>; 4] = [
-        (&lock, Type::INT8),
-        (&number, Type::INT8),
-        (&id, Type::UUID),
-        (&history.mark, Type::INT8),
-    ];
-    let inserted = session.insert(statement(store, part), &part.values(begin, rows)).await?;
-    Ok(inserted > 0)
-}
-
-/// The locks that `works` need, in the one order that keeps transactions from waiting for each other in a circle.
-pub(crate) fn locks(store: &Store, works: &[Work<'_>]) -> Vec<i64> {
-    if store.order() == Order::Log {
-        return vec![store.tables.lock_key(&["log"])];
-    }
-    let writes = works.iter().flat_map(|work| work.writes);
-    let key = |write: &Append| {
-        let category = write.stream.category.as_str();
-        match store.order() {
-            Order::Stream => {
-                store.tables.lock_key(&["stream", category, write.stream.name.as_str()])
-            }
-            _ => store.tables.lock_key(&["category", category]),
-        }
-    };
-    let mut keys: Vec<_> = writes.map(key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
 pub(crate) fn ask_under_lock(store: &Store, works: &[Work<'_>], ids: bool) -> Ask {
     if store.order() == Order::Log {
         return Ask { head: true, ids, numbers: None };
     }
     let events = works.iter().map(|work| count(work.writes)).sum::<usize>();
     Ask { head: true, ids, numbers: i64::try_from(events).ok() }
-}
-
-/// Makes the names that `works` write, where transactions do not exclude one another. A name that is then not used
-/// does no harm.
-pub(crate) async fn make_names(
-    store: &Store,
-    session: Session<'_>,
-    works: &[Work<'_>],
-    known: &mut Known,
-) -> Outcome<()> {
-    let mut names: Vec<&str> = Vec::new();
-    for write in works.iter().flat_map(|work| work.writes).filter(|write| !write.events.is_empty())
-    {
-        names.push(write.stream.category.as_str());
-        for event in &write.events {
-            names.push(event.name.as_str());
-            names.push(event.payload.encoding().as_str());
-            names.extend(event.tags.iter().map(annals::Tag::as_str));
-        }
-    }
-    names.sort_unstable();
-    names.dedup();
-    names.retain(|name| !known.has_name(name));
-    if !names.is_empty() {
-        session.query(&store.sql.make_names, &[(&names, Type::TEXT_ARRAY)]).await?;
-    }
-    Ok(())
 }
