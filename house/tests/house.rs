@@ -189,24 +189,26 @@ fn the_steps_of_an_append_are_functions_of_these_names() {
     let page = lines_of(&root().join("docs/design.md"));
     let after = page.iter().skip_while(|(_, line)| line != "## An append in PostgreSQL").skip(1);
     let section = after.take_while(|(_, line)| !line.starts_with("## "));
-    let step = |line: &str| -> Option<String> {
+    // 1. `append` (`adapter.rs`) …
+    let step = |line: &str| -> Option<[String; 2]> {
         let (number, rest) = line.split_once(". `")?;
         number.parse::<u8>().ok()?;
-        Some(rest.split_once('`')?.0.to_owned())
+        let (step, rest) = rest.split_once("` (`")?;
+        Some([step.to_owned(), rest.split_once("`)")?.0.to_owned()])
     };
-    let steps: Vec<String> = section.filter_map(|(_, line)| step(line)).collect();
+    let steps: Vec<[String; 2]> = section.filter_map(|(_, line)| step(line)).collect();
     assert!((5..=8).contains(&steps.len()), "an append in at most eight steps: {steps:?}");
-    let files = rust_files(&root().join("adapters/postgres/src"));
-    let source: String =
-        files.iter().flat_map(|file| lines_of(file)).map(|(_, line)| line + "\n").collect();
-    let is_there =
-        |step: &String| ["(", "<"].iter().any(|end| source.contains(&format!("fn {step}{end}")));
+    let source = root().join("adapters/postgres/src");
+    let is_there = |[step, file]: &&[String; 2]| {
+        let file = source.join(file);
+        let has_it =
+            |line: &str| ["(", "<"].iter().any(|end| line.contains(&format!("fn {step}{end}")));
+        file.exists() && lines_of(&file).iter().any(|(_, line)| has_it(line))
+    };
     let missing = steps.iter().filter(|step| !is_there(step));
-    report(
-        &missing
-            .map(|step| format!("no function of adapters/postgres is named {step}"))
-            .collect::<Vec<_>>(),
-    );
+    let fault =
+        |[step, file]: &[String; 2]| format!("{file} of adapters/postgres has no function {step}");
+    report(&missing.map(fault).collect::<Vec<_>>());
 }
 
 #[test]
