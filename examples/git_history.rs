@@ -1,4 +1,4 @@
-//! Imports the history of a Git repository into an event store, and tells who did what when.
+//! Imports the history of a Git repository into an event store, and prints who did what when.
 //!
 //! `cargo run --release --example git_history -- [PATH] [--store STORE] [--chart FILE]`
 
@@ -13,7 +13,7 @@ use annals_examples::{activity, chart, tables, terminal};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Imports the history of a Git repository into an event store, and tells who did what when.
+/// Imports the history of a Git repository into an event store, and prints who did what when.
 #[derive(Parser)]
 struct Arguments {
     /// The repository, or a folder of it

@@ -7,28 +7,8 @@ use annals::BoxError;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 
+pub use crate::about::About;
 use crate::measure::Measure;
-
-/// Who a row of figures is about.
-#[derive(Debug, Clone)]
-pub struct About {
-    /// The name, as `annals-memory` or `limit-rusqlite`.
-    pub peer: &'static str,
-    /// Its version, or that of the driver.
-    pub version: String,
-    /// Where the events are kept.
-    pub backend: &'static str,
-    /// What it promises, or leaves out.
-    pub promises: &'static str,
-}
-
-impl About {
-    /// Whether it is bare code rather than an event store.
-    #[must_use]
-    pub fn is_limit(&self) -> bool {
-        self.peer.starts_with("limit-")
-    }
-}
 
 /// One that takes part.
 #[async_trait]
@@ -149,6 +129,6 @@ pub trait Store: Send + Sync {
         futures_util::stream::iter(streams).buffer_unordered(32).try_collect().await
     }
 
-    /// Gives back what it holds.
+    /// Returns what it holds.
     async fn close(&self) {}
 }

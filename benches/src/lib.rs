@@ -20,7 +20,7 @@
 //! |---|---|---|
 //! | W1 | 1 event per append, each writer on a stream of its own under a position condition | appends/s |
 //! | W2 | the same with 10 events | events/s |
-//! | W3 | 32 writers on one stream, each repeats a refused append at the position that the error tells, or that it reads | appends/s |
+//! | W3 | 32 writers on one stream, each repeats a refused append at the position that the error has, or that it reads | appends/s |
 //! | W4 | one reader of the whole log of 200,000 events; with `--quick --peers` 50,000 | events/s |
 //! | W5 | one reader of whole streams of 10 and of 1,000 events, each in turn | streams/s |
 //! | W6 | a fold of events that lie in memory | events/s |
@@ -47,7 +47,7 @@
 //! Each does what its own users would do: its documented calls, its own schema, its own optimistic concurrency on the
 //! stream of the writer with the last number that it was told, and the same payload of the same JSON. Those on
 //! PostgreSQL have a pool of sqlx with its default settings and as many connections as clients, from 8 to 32. After a
-//! refusal they read the stream again, since none tells where it is. What a peer does not offer is left out.
+//! refusal they read the stream again, since no error says where it is. What a peer does not offer is left out.
 //!
 //! | peer | keeps events in | order of a scan | who reads on from where they were | conditions on | finds a repeated append |
 //! |---|---|---|---|---|---|
@@ -63,7 +63,7 @@
 //! `synchronous=FULL`, `umadb` with two syncs for all appends that it commits together.
 //!
 //! # What is not comparable
-//! The limits check no condition, find no duplicate and keep no order. Of the peers, each row of the page tells what
+//! The limits check no condition, find no duplicate and keep no order. Of the peers, each row of the page says what
 //! they promise: a store whose readers may skip events, or that numbers no events, does less work. So:
 //!
 //! - An append of `esrs`, `evento` or `postgres-es` waits for no other stream, for want of an order across streams.
@@ -79,6 +79,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "measuring reads the clock")]
 
+mod about;
 pub mod annals_store;
 pub mod beside;
 pub mod builds;

@@ -59,7 +59,7 @@ fn mark_of(load: f64) -> String {
     )
 }
 
-/// Watches the greatest memory use of this process. Only Linux tells it.
+/// Watches the greatest memory use of this process. Only Linux reports it.
 #[derive(Debug)]
 pub struct Peak {
     before: Option<u64>,

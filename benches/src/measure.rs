@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::contestant::About;
+use crate::about::About;
 
 /// One repetition.
 #[derive(Debug, Clone)]

@@ -241,7 +241,7 @@ fn check_json(bytes: &[u8]) -> Result<(), InvalidPayload> {
     check_surrogates(bytes)
 }
 
-/// Each escaped high surrogate of well-formed JSON is followed by an escaped low one, and no low one stands alone.
+/// Each escaped high surrogate of well-formed JSON is followed by an escaped low one, and no low one is alone.
 fn check_surrogates(json: &[u8]) -> Result<(), InvalidPayload> {
     let mut at = 0;
     while let Some(found) = json.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\\')) {

@@ -107,7 +107,7 @@ impl From<&StoredEvent> for Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Projection<S> {
-    /// Tells it from others of its name.
+    /// Distinguishes it from others of its name.
     pub id: String,
     /// What kind of projection it is.
     pub name: String,

@@ -500,7 +500,7 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
-/// The aggregate for whoever asked, if it exists.
+/// The aggregate for the caller, if it exists.
 fn existing<A: Aggregate>(id: &A::Id, stream: StreamId, loaded: Arc<Loaded<A>>) -> Result<Root<A>> {
     if !loaded.exists() {
         return Err(Error::not_found(&stream));

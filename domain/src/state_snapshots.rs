@@ -31,7 +31,7 @@ pub struct StateSnapshots<S> {
     belongs: Belongs,
 }
 
-/// What stands before the state in a document's body.
+/// What precedes the state in a document's body.
 #[derive(Serialize, Deserialize)]
 struct Head {
     key: SnapshotKey,

@@ -209,7 +209,7 @@ impl Repository {
     /// Its commits, parents before children.
     ///
     /// # Errors
-    /// [`GitError::NoGit`]; the iterator gives what goes wrong later, and ends there.
+    /// [`GitError::NoGit`]; the iterator returns what goes wrong later, and ends there.
     pub fn history(&self) -> Result<History, GitError> {
         // Attributes would count differently where files are checked out: what was committed is counted, by itself.
         let empty_tree = git(&self.path, &["hash-object", "-t", "tree", "/dev/null"])?;

@@ -174,7 +174,7 @@ fn stream_name(path: &[u8]) -> String {
 }
 
 /// Appends each commit of `repository` that the store does not hold yet: one `commit-recorded` event to the
-/// repository's stream and one `file-changed` event to each file's, all in one call. `progress` is told of each
+/// repository's stream and one `file-changed` event to each file's, all in one call. `progress` is called for each
 /// commit.
 ///
 /// The repository's stream must be where this import last saw it, so that two imports at once append each commit

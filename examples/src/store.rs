@@ -152,7 +152,7 @@ fn place(config: &Config) -> String {
     format!("postgres://{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
 }
 
-/// The file of a program that is told no store: beside the program, with the extension `db`. Of a program that
+/// The file of a program without a store of the caller: beside the program, with the extension `db`. Of a program that
 /// cargo built that is in the target folder.
 ///
 /// # Errors
@@ -169,7 +169,7 @@ pub fn default_file() -> Result<String, BoxError> {
         .map_err(|path| format!("{} is no text", path.display()).into())
 }
 
-/// Removes the SQLite store in `file`, and gives its name back to make it afresh.
+/// Removes the SQLite store in `file`, and returns its name to make it afresh.
 ///
 /// # Errors
 /// The file is there and cannot be removed.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use annals::BoxError;
 
-/// Prints `text`. Whoever reads may go before its end, as `head` does: that is no error.
+/// Prints `text`. The reader may go before its end, as `head` does: that is no error.
 ///
 /// # Errors
 /// It cannot be written.

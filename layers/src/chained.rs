@@ -36,7 +36,7 @@ const MAX_HEADS: usize = 16_384;
 /// Wraps any adapter: each event also stores the hash of the event before it in its stream, so that a changed, removed,
 /// moved or inserted event is found. Put it directly around the database, so that it covers what is stored there.
 ///
-/// Whoever can write to the database can compute a chain anew, unless it is [keyed](Self::keyed). A tail that was cut is
+/// Somebody who can write to the database can compute a chain anew, unless it is [keyed](Self::keyed). A tail that was cut is
 /// only found by a [`Head`] that was kept elsewhere.
 ///
 /// An append is made on the condition that the stream's last event has the id that the chain knows, so nothing that this

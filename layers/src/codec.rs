@@ -11,7 +11,7 @@ use crate::compress::{Compression, Packer, Unpacker};
 use crate::decode::DecodeError;
 use crate::frame::{Body, FRAME, Header, OVERHEAD, Plain, SEALED, bound};
 
-/// Which events that are not encrypted a codec with keys takes. Whoever can write to the database could otherwise
+/// Which events that are not encrypted a codec with keys takes. Somebody who can write to the database could otherwise
 /// replace an encrypted event by one of its own in the clear.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Clear {

@@ -21,7 +21,7 @@ pub struct Copied {
 /// How many events of the target are appended in one call at most.
 const BATCH: usize = 500;
 
-/// Copies every event of `from` up to its head into `to`, and tells `progress` after each call: streams, order, positions
+/// Copies every event of `from` up to its head into `to`, and calls `progress` after each call: streams, order, positions
 /// and ids stay, `recorded_at` becomes that of the copy, and numbers close their holes. To encrypt anew, put a layer on
 /// either side.
 ///

@@ -39,7 +39,7 @@ impl Claim {
         Ok(Self { processor, source, partition: Partition::default() })
     }
 
-    /// Gives the source a name: programs that process several logs tell them apart by it.
+    /// Names the source: programs that process several logs tell them apart by it.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -68,11 +68,11 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// A processor of this name that gives all events of `store` to `sink`, and keeps its tracking in `state`, the store
+    /// A processor of this name that hands all events of `store` to `sink`, and keeps its tracking in `state`, the store
     /// whose commits the sink makes.
     ///
     /// # Errors
-    /// [`Misuse`](ProcessingError::Misuse) for a name that is none: see [`Claim::new`].
+    /// [`Misuse`](ProcessingError::Misuse) for an invalid name: see [`Claim::new`].
     pub fn sink(
         name: impl Into<Box<str>>,
         store: &EventStore,
@@ -144,7 +144,7 @@ impl Processor {
         Ok(self)
     }
 
-    /// Gives the source a name: see [`Claim::with_source`].
+    /// Names the source: see [`Claim::with_source`].
     ///
     /// # Errors
     /// As [`Claim::with_source`].

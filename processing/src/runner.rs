@@ -119,7 +119,7 @@ impl From<ProcessingError> for Halt {
     }
 }
 
-/// Whether a processor with this query gives this event of it to its sink.
+/// Whether a processor with this query hands this event of it to its sink.
 pub(crate) fn is_given(query: &Query, event: &StoredEvent) -> bool {
     !event.stream.category.as_str().starts_with("annals.")
         || query.items().iter().any(|item| item.source != Source::Log && item.matches(event))

@@ -123,7 +123,7 @@ impl DocumentKey {
     /// Checks both names.
     ///
     /// # Errors
-    /// [`InvalidName`] of the first that is none.
+    /// [`InvalidName`] for the first invalid one.
     pub fn new(
         collection: impl TryInto<CollectionName, Error: Into<InvalidName>>,
         id: impl TryInto<DocumentId, Error: Into<InvalidName>>,

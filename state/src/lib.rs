@@ -1,6 +1,6 @@
 //! Mutable state beside an event store: the contract of state stores, and documents that can be found.
 //!
-//! Everything that an application keeps beside its events (views, tracking, snapshots, leases) stands on one small
+//! Everything that an application keeps beside its events (views, tracking, snapshots, leases) is built on one small
 //! contract, [`StateStore`]: commit several documents under expected revisions or nothing, get, scan in the order of
 //! keys. A database that implements it in an afternoon has all of the rest, because the rest is made of these three
 //! calls by pure functions: [`Documents`] with typed states, indexes, filters, sorts and pages.

@@ -90,7 +90,7 @@ impl<T> Collection<T> {
     }
 }
 
-/// The plan whose index binds most of the filter; of those, one that gives the sort.
+/// The plan whose index binds most of the filter; of those, one that yields the sort.
 pub(crate) fn plan(indexes: &[Index], find: &Find) -> Plan {
     let cases = find.filter.as_ref().map_or_else(|| vec![Vec::new()], cases);
     let constants = match &cases[..] {
@@ -206,7 +206,7 @@ fn key(value: &Value) -> Bytes {
     key.into()
 }
 
-/// In which direction an index of these parts (none: the ids) gives the sort, and where its parts come from.
+/// In which direction an index of these parts (none: the ids) yields the sort, and where its parts come from.
 ///
 /// What is constant is no matter in either. All else must be the same fields one by one, each in the same direction as
 /// in the index or each in the other, and then the ids.

@@ -125,7 +125,7 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
 
 /// Makes sure that the index of a plan was whole all the time.
 ///
-/// Each change of the definition gives it a revision that never was: if it has the same before and after, nothing
+/// Each change of the definition makes a revision that never was: if it has the same before and after, nothing
 /// happened in between.
 struct Watch {
     indexed: bool,

@@ -106,7 +106,7 @@ impl<T> Documents<T> {
     }
 
     /// Makes these documents again, in commits of permitted size. One that was put or deleted meanwhile is left alone:
-    /// whoever put it had the new definition.
+    /// its writer had the new definition.
     async fn make(&self, mut writes: Vec<Write>, guard: &Write) -> Result<u64> {
         let most = self.store.capabilities().max_commit_bytes;
         let mut made = 0;

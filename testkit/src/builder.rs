@@ -23,7 +23,7 @@ use crate::generate::{Generator, valid};
 #[must_use]
 pub struct NewEventBuilder(NewEvent);
 
-/// Builds an event as a store gives it, for tests of what reads events.
+/// Builds an event as a store returns it, for tests of what reads events.
 ///
 /// ```
 /// use annals::StreamId;
@@ -56,7 +56,7 @@ impl Default for StoredEventBuilder {
     }
 }
 
-/// A seed that no other call gives.
+/// A seed that no other call returns.
 pub(crate) fn fresh_seed() -> u64 {
     EventId::generate().as_uuid().as_u64_pair().1
 }
@@ -139,7 +139,7 @@ impl StoredEventBuilder {
         self
     }
 
-    /// Gives it this sequence number; otherwise it has one that an event at its position can have.
+    /// Sets this sequence number; otherwise it has one that an event at its position can have.
     pub fn with_sequence_number(mut self, number: u64) -> Self {
         self.sequence_number = Some(SequenceNumber::new(number));
         self
@@ -170,13 +170,13 @@ impl StoredEventBuilder {
 macro_rules! fields_of_the_event {
     ($($builder:ident)*) => {$(
         impl $builder {
-            /// Gives it this id.
+            /// Sets this id.
             pub fn with_id(mut self, id: EventId) -> Self {
                 self.event_mut().id = id;
                 self
             }
 
-            /// Gives it this name.
+            /// Sets this name.
             ///
             /// # Panics
             /// When the text is not a valid name.
@@ -192,13 +192,13 @@ macro_rules! fields_of_the_event {
                 self
             }
 
-            /// Gives it this payload.
+            /// Sets this payload.
             pub fn with_payload(mut self, payload: Payload) -> Self {
                 self.event_mut().payload = payload;
                 self
             }
 
-            /// Gives it a JSON payload.
+            /// Sets a JSON payload.
             ///
             /// # Panics
             /// When the value does not serialize.
@@ -210,13 +210,13 @@ macro_rules! fields_of_the_event {
                 }
             }
 
-            /// Gives it this metadata, or none.
+            /// Sets this metadata, or none.
             pub fn with_metadata(mut self, metadata: impl Into<Option<Metadata>>) -> Self {
                 self.event_mut().metadata = metadata.into();
                 self
             }
 
-            /// Gives it these tags instead.
+            /// Sets these tags instead.
             pub fn with_tags(mut self, tags: Tags) -> Self {
                 self.event_mut().tags = tags;
                 self

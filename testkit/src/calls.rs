@@ -1,4 +1,4 @@
-//! Makes the calls that operations stand for, and tells their answers in the same words.
+//! Makes the calls that operations stand for, and reports their answers in the same words.
 
 use std::collections::HashMap;
 
@@ -38,7 +38,7 @@ impl Seen {
         }
     }
 
-    /// The operation without reference to what the client has seen. `number` gives the number of a mark.
+    /// The operation without reference to what the client has seen. `number` returns the number of a mark.
     pub(crate) fn resolve(&self, op: &Op, number: &dyn Fn(u64) -> u64) -> Op {
         let mark = |mark| match mark {
             Mark::Start => Mark::At(0),

@@ -34,7 +34,7 @@ pub(crate) enum Work {
     Race,
 }
 
-/// When this process was started as a child, does its work and gives its exit code.
+/// When this process was started as a child, does its work and returns its exit code.
 pub(crate) fn serve(suite: &Suite) -> Option<ExitCode> {
     let task = std::env::var(VARIABLE).ok()?;
     let outcome = serde_json::from_str::<Task>(&task)
@@ -149,7 +149,7 @@ impl Child {
         within(limit, "waiting for a line of the child process", self.lines.recv()).await
     }
 
-    /// Gives the child a line.
+    /// Sends the child a line.
     pub(crate) fn tell(&mut self, line: &str) -> Outcome {
         let mut input = self.process.stdin.as_ref();
         let told = input
@@ -158,7 +158,7 @@ impl Child {
         told.map_err(|error| Failure::new(format!("the child process does not listen: {error}")))
     }
 
-    /// Kills it as `kill -9` does, and gives what it had said until then.
+    /// Kills it as `kill -9` does, and returns what it had said until then.
     pub(crate) async fn kill(mut self) -> Vec<String> {
         let _ = self.process.kill();
         let _ = self.process.wait();

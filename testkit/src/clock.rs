@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use annals::Clock;
 use time::{Duration, OffsetDateTime};
 
-/// A clock that always tells the same time.
+/// A clock that always shows the same time.
 ///
 /// ```
 /// use annals_memory::MemoryAdapter;
@@ -22,7 +22,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// A clock that stands until it is told to move. Clones are hands of the same clock.
+/// A clock that stays until it is moved. Clones are hands of the same clock.
 ///
 /// ```
 /// use annals::Clock;
@@ -37,7 +37,7 @@ impl Clock for FixedClock {
 pub struct ManualClock(Arc<Mutex<OffsetDateTime>>);
 
 impl ManualClock {
-    /// A clock that tells `now`.
+    /// A clock that shows `now`.
     #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
         Self(Arc::new(Mutex::new(now)))

@@ -1,6 +1,6 @@
 //! Random data from a seed, and lists of names and payloads that adapters get wrong.
 //!
-//! Everything is a pure function of its arguments: the same seed gives the same data on every machine.
+//! Everything is a pure function of its arguments: the same seed makes the same data on every machine.
 //!
 //! ```
 //! use annals_testkit::generate::{self, Generator};

@@ -28,7 +28,7 @@ pub type Opened = Result<Store, BoxError>;
 /// ignored, because all names that a check uses begin with it.
 #[async_trait]
 pub trait Harness: Send + Sync + 'static {
-    /// Opens the store of a namespace, made if need be. A second call for the same namespace gives another handle
+    /// Opens the store of a namespace, made if need be. A second call for the same namespace returns another handle
     /// to the same data; where `durable` or `shared` is declared, from another process as well.
     async fn open(&self, namespace: &str) -> Opened;
 
@@ -163,12 +163,12 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
     /// Lets the next append stop after it has done everything but commit: numbers are taken, nothing is visible.
     fn arm(&self);
 
-    /// Resolves when an append stands at the gate.
+    /// Resolves when an append waits at the gate.
     async fn held(&self);
 
     /// Lets the held append go on.
     fn release(&self);
 
-    /// For the adapter: called where an append stands before its commit. Returns at once unless armed.
+    /// For the adapter: called where an append is just before its commit. Returns at once unless armed.
     async fn pass(&self);
 }

@@ -84,7 +84,7 @@ pub enum Anomaly {
     PhantomEvent,
     /// An acknowledged event is not in the log.
     AcknowledgedMissing,
-    /// An acknowledged event stands elsewhere, or differs from what was acknowledged or proposed.
+    /// An acknowledged event is elsewhere, or differs from what was acknowledged or proposed.
     AcknowledgedDiffers,
     /// The log holds an event of an append that was refused.
     RefusedPresent,
@@ -92,7 +92,7 @@ pub enum Anomaly {
     PartlyStored,
     /// The events of an append are not in the order given.
     BatchOutOfOrder,
-    /// Another append stands amid the events of one append.
+    /// Another append is amid the events of one append.
     InterleavedBatch,
     /// A stream's head was not what the append's condition asked for: two decisions on one state.
     LostUpdate,
@@ -108,7 +108,7 @@ pub enum Anomaly {
     DuplicateNotTold,
     /// One stream twice in a call was not refused as `Invalid`, or another call was.
     InvalidNotTold,
-    /// An error that a working store never gives, or the answer to another call.
+    /// An error that a working store never returns, or the answer to another call.
     UnexpectedOutcome,
     /// A read gave an event of an append that was refused.
     AbortedRead,
@@ -181,7 +181,7 @@ impl History {
     /// - the log is whole: acknowledged appends are there, refused ones are not, unknown ones are whole or absent;
     /// - the order of commits contains the order in time of appends that do not overlap;
     /// - the conditions of each append hold at its place;
-    /// - each read gives what it asked for at an instant between call and answer, each refusal has an instant that
+    /// - each read returns what it asked for at an instant between call and answer, each refusal has an instant that
     ///   justifies it, and these instants never go back from one call to a later one.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub enum Outcome {
     Unavailable,
     /// `OutcomeUnknown`: written or not.
     Unknown,
-    /// Any other error, which a working store never gives.
+    /// Any other error, which a working store never returns.
     Failed(String),
 }
 
@@ -114,7 +114,7 @@ impl Model {
     }
 }
 
-/// Whether `condition` holds of a stream of this length. `found` tells whether an event after the mark matches;
+/// Whether `condition` holds of a stream of this length. `found` says whether an event after the mark matches;
 /// `None`: it cannot be known, and neither can then what depends on it.
 pub(crate) fn judge(
     condition: &Condition,

@@ -64,7 +64,7 @@ pub enum Condition {
     StreamIsEmpty,
     StreamExists,
     PositionIs(u64),
-    /// The stream stands where the client last saw it.
+    /// The stream is where the client last saw it.
     AsSeen,
     NoMatch {
         query: Vec<Item>,

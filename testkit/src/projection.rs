@@ -36,13 +36,13 @@ impl<S: Clone + 'static> ProjectionBuilder<S> {
         Self(projection).with_id(generator.event_id().to_string()).with_last(&last)
     }
 
-    /// Gives it this id.
+    /// Sets this id.
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.0.id = id.into();
         self
     }
 
-    /// Gives it this name.
+    /// Sets this name.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.0.name = name.into();
         self

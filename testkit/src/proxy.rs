@@ -30,13 +30,13 @@ struct Plan {
 
 /// A TCP proxy between an adapter and its server, for tests of lost connections.
 ///
-/// A packet is what one read of the sending side gives, at most 16 KiB; nothing more is buffered. Dropped, it
+/// A packet is what one read of the sending side returns, at most 16 KiB; nothing more is buffered. Dropped, it
 /// ends with all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
     plan: Arc<Mutex<Plan>>,
-    /// Tells connections that the plan has changed.
+    /// Signals connections that the plan has changed.
     changed: watch::Sender<u64>,
 }
 
@@ -75,7 +75,7 @@ impl Proxy {
         self.change(|plan| plan.stalled = stalled);
     }
 
-    /// Lets everything pass again; tells whether connections were cut.
+    /// Lets everything pass again; returns whether connections were cut.
     #[must_use]
     pub fn heal(&self) -> bool {
         self.change(|plan| std::mem::take(plan).down)

@@ -59,7 +59,7 @@ impl Program {
     /// Runs it on handles to one store, under names that nothing else uses.
     ///
     /// # Errors
-    /// Tells the first operation whose answer differs from the model's, and both answers.
+    /// Reports the first operation whose answer differs from the model's, and both answers.
     ///
     /// # Cancel safety
     /// The operations until then were made.
@@ -261,7 +261,7 @@ impl Run {
         }
     }
 
-    /// The outcome with dense numbers, as the model gives them; 0 for a number that the store never gave.
+    /// The outcome with dense numbers, as the model returns them; 0 for a number that the store never gave.
     fn ordinal(&self, outcome: Outcome) -> Outcome {
         let dense = |mut events: Vec<crate::model::Stored>| {
             for event in &mut events {

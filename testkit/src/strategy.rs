@@ -144,7 +144,7 @@ fn escaped(text: &str) -> String {
     format!("\"{}\"", units.collect::<String>())
 }
 
-/// Payloads: JSON mostly, opaque bytes, and bytes under an encoding of the caller's.
+/// Payloads: JSON mostly, opaque bytes, and bytes under the caller's own encodings.
 pub fn payloads() -> impl Strategy<Value = Payload> + Clone {
     let bytes = || vec(any::<u8>(), 0..200);
     prop_oneof![
@@ -258,7 +258,7 @@ pub fn appends() -> impl Strategy<Value = Vec<Append>> + Clone {
     })
 }
 
-/// Whole logs of up to `most` events, in order: positions and sequence numbers are those that a store gives, with
+/// Whole logs of up to `most` events, in order: positions and sequence numbers are those that a store assigns, with
 /// holes in the latter now and then. For tests of what reads events, such as projectors.
 ///
 /// ```

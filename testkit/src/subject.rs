@@ -25,7 +25,7 @@ pub type Context = engine::Context<Storage>;
 pub struct Start(OnceCell<SequenceNumber>);
 
 impl engine::Context<Storage> {
-    /// A handle to the store of the namespace; a second call gives a second handle to the same data.
+    /// A handle to the store of the namespace; a second call returns a second handle to the same data.
     pub async fn open(&self) -> Outcome<Subject> {
         self.subject(self.harness.open(&self.namespace).await).await
     }

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) pools: [Connections; 2],
     #[cfg(feature = "state")]
     pub(crate) state: Part,
-    /// A pool of the caller's stays open.
+    /// The caller's own pool stays open.
     owns_pools: bool,
 }
 
@@ -144,7 +144,7 @@ impl PostgresAdapter {
         self.shared.owns_pools.then_some(reading)
     }
 
-    /// Appends inside a transaction of the caller's, such as one that writes tables of its own: all of it is committed
+    /// Appends inside the caller's own transaction, such as one that writes tables of its own: all of it is committed
     /// or none. The transaction takes the lock of the log, and holds up all other appends until it ends: append last.
     /// How long it waits for that lock is bounded by [`PostgresOptions::with_lock_timeout`]. In a weaker order it takes the
     /// lock of its categories or streams, and holds up appends to these alone; with a pool that the caller brought also
@@ -196,7 +196,7 @@ impl PostgresOptions {
         PostgresAdapter::start(self, None).await
     }
 
-    /// The same with a pool of the caller's, whose connections the adapter has for one transaction or page at a time.
+    /// The same with the caller's own pool, whose connections the adapter has for one transaction or page at a time.
     /// The options of connections and TLS do not count; timeouts do. Statements are planned best where the pool sets
     /// `plan_cache_mode = force_generic_plan` and `jit = off`.
     ///

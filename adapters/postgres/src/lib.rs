@@ -2,7 +2,7 @@
 //!
 //! Appends that are made at the same time share a transaction, so that they share its round trip and its sync to
 //! the disk; each is judged on its own and told its own outcome. Sequence numbers are given under one lock of the log
-//! as the last one and one: they have no holes and rise in commit order, whoever appends, from however many
+//! as the last one and one: they have no holes and rise in commit order, from however many
 //! processes. So a reader that was given a number has seen all below it.
 //!
 //! ```no_run
@@ -28,7 +28,7 @@
 //!   [`NewEvent`](annals::NewEvent) makes grow with time, which keeps it compact.
 //! - A tag costs the server about 2 µs: a row of a table by tag and number. A GIN index over the lists of tags costs a
 //!   fourth of that, but with a million events the planner then reads the log to learn that nobody bears a tag: 130 to
-//!   210 ms under the lock, where the table tells it within 0.5 ms, whatever the tag and the bound.
+//!   210 ms under the lock, where the table shows it within 0.5 ms, whatever the tag and the bound.
 //! - A query by event name alone looks at every event of its source after the bound; by tag, at events that bear
 //!   the first tag.
 //!

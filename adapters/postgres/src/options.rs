@@ -133,8 +133,8 @@ impl PostgresOptions {
     /// replaces the password of the URL.
     ///
     /// A connection waits for it at most as long as [`with_pool_timeout`](Self::with_pool_timeout) says; if it fails
-    /// or panics, the call that needed the connection is `Unavailable`, with its error as the source. A pool of the
-    /// caller's has passwords of its own.
+    /// or panics, the call that needed the connection is `Unavailable`, with its error as the source. The caller's own
+    /// pool has passwords of its own.
     ///
     /// ```
     /// # use annals_postgres::PostgresOptions;
@@ -185,7 +185,7 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether a pooler such as `PgBouncer` stands before the server and may give each transaction another
+    /// Whether a pooler such as `PgBouncer` is before the server and may give each transaction another
     /// session (off). Then no statement stays prepared, which costs speed, and nothing is set for a session. Also for
     /// a pooler of sessions: otherwise the session of a lost connection is ended, which others may have by then.
     #[must_use]

@@ -1,14 +1,18 @@
-//! A dump of a database that version 1 of the schema wrote, and every release opens.
+//! Dumps of databases that version 1 of the schema wrote, of the log and of the documents beside it, and that every
+//! release opens.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+#[cfg(feature = "state")]
+#[path = "../../sql/tests/common/documents_fixture.rs"]
+mod documents_fixture;
 #[path = "../../sql/tests/common/fixture.rs"]
 mod fixture;
 
 use annals::{Order, StorageAdapter as _};
 use annals_postgres::PostgresOptions;
-use annals_postgres::tokio_postgres::Config;
+use annals_postgres::tokio_postgres::{Client, Config};
 use annals_testkit::FixedClock;
 
 use common::{admin, fresh, server};
@@ -30,19 +34,53 @@ fn logs(url: &str, database: &str) -> [(PostgresOptions, [u64; 11]); 2] {
     [(whole, fixture::NUMBERS), (by_category, large_numbers())]
 }
 
-#[tokio::test]
-async fn a_dump_of_version_1_is_read_whole_and_goes_on() {
-    let Some(url) = server().await else { return };
+/// Makes a database of its own from a stored dump; its name, and a connection to it.
+async fn restored(url: &str, dump: &str) -> (String, Client) {
     let database = fresh();
-    let server = admin(&url).await.unwrap();
+    let server = admin(url).await.unwrap();
     server.batch_execute(&format!("CREATE DATABASE {database} TEMPLATE template0")).await.unwrap();
     let mut config: Config = url.parse().unwrap();
     config.dbname(&database);
     let (client, connection) =
         config.connect(annals_postgres::tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    let dump = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1.sql");
+    let dump = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(dump);
     client.batch_execute(&std::fs::read_to_string(dump).unwrap()).await.unwrap();
+    (database, client)
+}
+
+async fn drop_database(url: &str, database: &str) {
+    let server = admin(url).await.unwrap();
+    let _ = server.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+}
+
+#[cfg(feature = "state")]
+#[tokio::test]
+async fn documents_of_version_1_are_read_whole_and_go_on() {
+    let Some(url) = server().await else { return };
+    let (database, client) = restored(&url, "documents_v1.sql").await;
+    for (options, numbers) in logs(&url, &database) {
+        options.migrate().await.unwrap();
+        let adapter = options.connect().await.unwrap();
+        documents_fixture::assert_goes_on(&adapter.state()).await;
+        fixture::assert_goes_on(adapter.clone(), &numbers).await;
+        adapter.close().await;
+    }
+    for view in ["events_state", "by_category_state"] {
+        let sql =
+            format!("SELECT json::text FROM annals.{view} WHERE collection = 'teas' ORDER BY id");
+        let found: Vec<String> =
+            client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, [r#"{"price": 5}"#, "3", "4"], "the view shows them to people");
+    }
+    drop(client);
+    drop_database(&url, &database).await;
+}
+
+#[tokio::test]
+async fn a_dump_of_version_1_is_read_whole_and_goes_on() {
+    let Some(url) = server().await else { return };
+    let (database, client) = restored(&url, "v1.sql").await;
     for (options, numbers) in logs(&url, &database) {
         assert_eq!(options.schema().status().await.unwrap().found, 1);
         options.migrate().await.unwrap();
@@ -57,10 +95,10 @@ async fn a_dump_of_version_1_is_read_whole_and_goes_on() {
         assert_eq!(client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0), 4);
     }
     drop(client);
-    let _ = server.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    drop_database(&url, &database).await;
 }
 
-/// Writes both logs of this release to the empty database that `ANNALS_FIXTURE` names, for a release that has a new
+/// Writes both logs and their documents of this release to the empty database that `ANNALS_FIXTURE` names, for a release that has a new
 /// version; `pg_dump --inserts --no-owner --schema=annals` makes the file, less the lines of psql's own commands.
 #[tokio::test]
 #[ignore = "makes a fixture"]
@@ -77,6 +115,8 @@ async fn make() {
         let clock = FixedClock(fixture::RECORDED_AT);
         let adapter = options.with_clock(clock).connect().await.unwrap();
         fixture::write(&adapter).await;
+        #[cfg(feature = "state")]
+        documents_fixture::write(&adapter.state()).await;
         adapter.close().await;
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use hashbrown::{Equivalent, HashMap};
 
-/// How many entries are kept, unless an adapter is told otherwise.
+/// How many entries are kept, unless an adapter is configured otherwise.
 pub const CACHE_BOUND: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
 
 /// Remembers what was used lately, in two generations: what is found in the old one moves to the young one, and

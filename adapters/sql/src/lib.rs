@@ -33,5 +33,5 @@ pub use resolve::{Ids, Item, Scope, resolve};
 pub use row::{COLUMNS, RawEvent, from_column, from_micros, to_column, to_micros};
 pub use scan::{Bounds, PAGE_SIZE, Scan};
 pub use select::{Dialect, Parameter, Select, Want, select};
-/// Channels that wake a task of any executor: one carries one answer, the other tells whether its receivers live.
+/// Channels that wake a task of any executor: one carries one answer, the other shows whether its receivers live.
 pub use tokio::sync::{oneshot, watch};

@@ -25,7 +25,7 @@ pub struct Placement {
 pub enum Numbers {
     /// This one and those that follow it.
     From(SequenceNumber),
-    /// These: whoever drew them did not draw alone.
+    /// These: the call that drew them did not draw alone.
     Drawn(Vec<SequenceNumber>),
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 
 use crate::placing::{Placement, count};
 
-/// How many events may be under way, unless an adapter is told otherwise.
+/// How many events may be under way, unless an adapter is configured otherwise.
 pub const QUEUE_BOUND: NonZeroU32 = NonZeroU32::MIN.saturating_add(262_143);
 
 /// How many messages the writer takes at once.
@@ -144,7 +144,7 @@ impl<X> Intake<X> {
     /// Waits for the next batch, in the order queued; `None` when all callers are gone and all is done.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, no message is lost: the next call gives it.
+    /// Dropped before it is done, no message is lost: the next call returns it.
     pub async fn next(&mut self) -> Option<Vec<Message<X>>> {
         let mut messages = Vec::new();
         if self.waiting.is_empty()
@@ -286,7 +286,7 @@ pub fn halves(mut jobs: Vec<Job>) -> std::result::Result<[Vec<Job>; 2], Vec<Job>
 type Answer = Result<(Placement, Vec<Append>)>;
 type Reply = oneshot::Sender<Answer>;
 
-/// One append that waits for its outcome. Dropped without one, it tells its caller what that means.
+/// One append that waits for its outcome. Dropped without one, it sends its caller what that means.
 #[derive(Debug)]
 pub struct Job {
     adapter: &'static str,
@@ -322,7 +322,7 @@ impl Job {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    /// Tells the caller how it ended; `Ok` only after the commit.
+    /// Sends the caller how it ended; `Ok` only after the commit.
     pub fn answer(mut self, outcome: Result<Placement>) {
         let writes = std::mem::take(&mut self.writes);
         self.reply(outcome.map(|placement| (placement, writes)));

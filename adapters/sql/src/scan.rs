@@ -8,7 +8,7 @@ use annals::{Direction, Page, Position, Query, ReadOptions, SequenceNumber, Stor
 use crate::resolve::Item;
 use crate::row::to_column;
 
-/// How many events a page has at most, unless an adapter is told otherwise.
+/// How many events a page has at most, unless an adapter is configured otherwise.
 pub const PAGE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2_047);
 
 /// The first page is this small, so that short reads cost little.

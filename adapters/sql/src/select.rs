@@ -38,7 +38,7 @@ pub enum Parameter {
 pub struct Dialect<'a> {
     /// What comes before the number of a parameter: `?` or `$`.
     pub parameter: &'static str,
-    /// What stands before and after a parameter that is a list, behind the column that is to be in it.
+    /// What is written before and after a parameter that is a list, behind the column that is to be in it.
     pub member: (&'static str, &'static str),
     /// The same for a list of event ids.
     pub id_member: (&'static str, &'static str),
@@ -48,7 +48,7 @@ pub struct Dialect<'a> {
     pub events: &'a str,
     /// The table of the tags of events.
     pub event_tags: &'a str,
-    /// Where the index of a stream is sorted by position: the function of a stream and a sequence number that gives
+    /// Where the index of a stream is sorted by position: the function of a stream and a sequence number that returns
     /// the position of the first event after that number. `None`: it is sorted by sequence number.
     pub seek: Option<&'a str>,
 }

@@ -4,7 +4,8 @@ use annals::Error;
 use annals_sql::fault::{Class, Fault};
 use rusqlite::ErrorCode;
 
-use crate::NAME;
+/// What errors call the adapter.
+pub(crate) const NAME: &str = "sqlite";
 
 /// What stops a statement or what follows from it.
 #[derive(Debug)]

@@ -52,186 +52,26 @@
 //! The view `log` shows names instead of numbers, and JSON payloads as text, ready for SQLite's JSON functions.
 //! Open the file read-only for it.
 
+mod adapter;
 mod connect;
 mod error;
 mod listing;
 mod migration;
+mod open;
 mod options;
 mod place;
+mod read;
+mod request;
 mod schema;
-mod session;
 #[cfg(feature = "state")]
 mod state;
-mod task;
 mod threads;
-mod wal;
 mod watch;
-mod writer;
+mod write;
 
-use std::fmt;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-
-use annals::adapter::{Wake, async_trait, recording_time};
-use annals::{
-    Append, Capabilities, Error, EventPages, KnownIds, Order, Query, ReadOptions, Result,
-    StorageAdapter, StoredEvent,
-};
-use annals_sql::placing::MAX_BYTES;
-use annals_sql::queue::Queue;
+pub use adapter::SqliteAdapter;
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
-use annals_sql::{PageSource, Scan, Turn, oneshot, pages};
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
-
-pub use crate::migration::Schema;
-pub use crate::options::{SqliteOptions, Synchronous};
-use crate::place::Place;
+pub use migration::Schema;
+pub use options::{SqliteOptions, Synchronous};
 #[cfg(feature = "state")]
-pub use crate::state::SqliteState;
-use crate::threads::{Readers, Reads};
-use crate::watch::Watch;
-use crate::writer::Request;
-
-const NAME: &str = "sqlite";
-
-/// An event store in an SQLite file or in memory. Clones are handles to the same store; its threads end when the
-/// last handle and the last read are gone and what was queued is committed.
-#[derive(Clone)]
-pub struct SqliteAdapter {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    place: Place,
-    options: SqliteOptions,
-    queue: Queue<Request>,
-    reads: RwLock<Option<Reads>>,
-    readers: Readers,
-    watch: Watch,
-}
-
-impl SqliteAdapter {
-    /// Opens the store in the file `path` with the default options; see [`SqliteOptions::open`].
-    ///
-    /// # Errors
-    /// As [`SqliteOptions::open`].
-    ///
-    /// # Cancel safety
-    /// As [`SqliteOptions::open`].
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        SqliteOptions::new().open(path).await
-    }
-
-    /// Opens an empty store in memory, which is gone with its last handle.
-    ///
-    /// # Errors
-    /// As [`SqliteOptions::open`].
-    ///
-    /// # Cancel safety
-    /// A future that is dropped leaves nothing open.
-    pub async fn open_in_memory() -> Result<Self> {
-        SqliteOptions::new().open_in_memory().await
-    }
-
-    async fn start(place: Place, options: SqliteOptions) -> Result<Self> {
-        let watch = Watch::default();
-        let started = threads::start(&place, &options, watch.bell.clone(), Arc::default()).await;
-        let (queue, reads, readers) = started.map_err(|error| error.at(NAME, "open"))?;
-        let reads = RwLock::new(Some(reads));
-        Ok(Self { shared: Arc::new(Shared { place, options, queue, reads, readers, watch }) })
-    }
-
-    fn reads(&self) -> Result<Reads> {
-        let reads = self.shared.reads.read().unwrap_or_else(PoisonError::into_inner);
-        reads.clone().ok_or_else(|| Error::closed(NAME))
-    }
-}
-
-impl fmt::Debug for SqliteAdapter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteAdapter")
-            .field("place", &self.shared.place)
-            .field("options", &self.shared.options)
-            .finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl StorageAdapter for SqliteAdapter {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let in_file = self.shared.place != Place::Memory;
-        Capabilities::NONE
-            .with_durable(in_file)
-            .with_shared(in_file)
-            .with_contiguous_sequence(true)
-            .with_multi_stream_append(true)
-            .with_query_conditions(true)
-            .with_custom_conditions(true)
-            .with_tags(true)
-            .with_exact_payload_bytes(true)
-            .with_known_ids(KnownIds::Forever)
-            .with_order(Order::Log)
-            .with_max_payload_bytes(Some(MAX_BYTES))
-    }
-
-    async fn append(&self, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
-        self.capabilities().check_append(NAME, &writes)?;
-        if self.shared.queue.is_closed() {
-            return Err(Error::closed(NAME));
-        }
-        if writes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let recorded_at = recording_time(&*self.shared.options.common.clock)?;
-        let stored = self.shared.queue.append(writes, recorded_at).await;
-        stored.map_err(|error| error.at(NAME, "append"))
-    }
-
-    fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        let capabilities = self.capabilities();
-        if let Err(error) = capabilities.check_read(NAME, &query, &options) {
-            return stream::iter([Err(error)]).boxed();
-        }
-        if options.follow {
-            return watch::pages(self, query, options);
-        }
-        let keeps_order = capabilities.keeps_order(&query);
-        let page_size = self.shared.options.common.page_size.get();
-        pages(self.clone(), Scan::new(query, options, keeps_order, page_size), NAME)
-    }
-
-    /// Closes the store for all handles: what is queued is committed and all connections are closed. Without it the
-    /// same happens when the last handle is dropped, but nobody can wait for it.
-    ///
-    /// # Cancel safety
-    /// A future that is dropped has closed the store, or done nothing if it was never polled.
-    async fn close(&self) {
-        self.shared.queue.close();
-        drop(self.shared.reads.write().unwrap_or_else(PoisonError::into_inner).take());
-        self.shared.watch.bell.ring_all(Wake::Changed);
-        self.shared.readers.closed().await;
-        // The writer's connection is the last, and leaves the file without the two beside it.
-        let (done, ended) = oneshot::channel();
-        if self.shared.queue.send(Request::Stop(done)).is_ok() {
-            // The writer may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
-    }
-}
-
-impl PageSource for SqliteAdapter {
-    fn ask(&self, scan: Scan, _ahead: bool) -> BoxFuture<'static, Turn> {
-        // A thread reads it, polled or not.
-        let asked = self.reads().and_then(|reads| reads.ask(scan));
-        async move { asked?.await.unwrap_or_else(|_| Err(Error::closed(NAME))) }.boxed()
-    }
-
-    fn closed(&self) -> Option<Error> {
-        self.shared.queue.is_closed().then(|| Error::closed(NAME))
-    }
-}
+pub use state::SqliteState;

@@ -4,12 +4,11 @@ use std::num::NonZeroUsize;
 
 use annals::adapter::check_list;
 use annals::{CategoryName, CategorySummary, Error, Result, StreamName, StreamSummary};
-use annals_sql::{Listed, Listing, to_column};
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use annals_sql::{Listed, Listing};
 
-use crate::error::Outcome;
-use crate::{NAME, SqliteAdapter};
+use crate::adapter::SqliteAdapter;
+use crate::error::NAME;
+use crate::read::List;
 
 const LISTING: Listing<'_> = Listing {
     parameter: "?",
@@ -18,29 +17,6 @@ const LISTING: Listing<'_> = Listing {
     events: "events",
     key: "sequence_number",
 };
-
-/// A list that is asked for.
-#[derive(Debug)]
-pub(crate) struct List {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl List {
-    pub(crate) fn read(&self, connection: &Connection) -> Outcome<Vec<Listed>> {
-        let listed = |row: &Row<'_>| {
-            Ok(Listed {
-                name: row.get(0)?,
-                streams: row.get(1)?,
-                events: row.get(2)?,
-                recorded_at: [row.get(3)?, row.get(4)?],
-            })
-        };
-        let mut statement = connection.prepare_cached(&self.sql)?;
-        let rows = statement.query_map(params_from_iter(&self.values), listed)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-}
 
 impl SqliteAdapter {
     /// The streams of `category` whose names come after `after`, sorted by the bytes of their names: at most `limit`,
@@ -85,10 +61,7 @@ impl SqliteAdapter {
     }
 
     async fn list(&self, sql: String, texts: &[&str], limit: NonZeroUsize) -> Result<Vec<Listed>> {
-        let texts = texts.iter().map(|text| Value::Text((*text).to_owned()));
-        let limit = Value::Integer(to_column(limit.get() as u64));
-        let list = List { sql, values: texts.chain([limit]).collect() };
-        let listed = self.reads()?.list(list)?;
+        let listed = self.reads()?.list(List::new(sql, texts, limit))?;
         listed.await.unwrap_or_else(|_| Err(Error::closed(NAME)))
     }
 }

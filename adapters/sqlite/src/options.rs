@@ -1,15 +1,10 @@
 //! How a store is opened.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 
 use annals::Result;
 use annals_sql::{CommonOptions, check_at_most, check_timeout, common_options};
-
-use crate::SqliteAdapter;
-use crate::migration::Schema;
-use crate::place::Place;
 
 /// Each reader is a thread with a connection.
 const MOST_READERS: usize = 1_024;
@@ -44,7 +39,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults, as each method tells them.
+    /// The defaults, as each method documents them.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -84,6 +79,12 @@ impl SqliteOptions {
         self.synchronous
     }
 
+    /// How often a follow looks for appends of other processes.
+    #[must_use]
+    pub fn watch_interval(&self) -> Duration {
+        self.watch_interval
+    }
+
     /// How many threads read.
     #[must_use]
     pub fn readers(&self) -> NonZeroUsize {
@@ -94,41 +95,6 @@ impl SqliteOptions {
         self.common.check()?;
         check_timeout("watch interval", self.watch_interval)?;
         check_at_most("number of readers", self.readers.get(), MOST_READERS)
-    }
-
-    /// Opens the store in the file `path`, and makes or migrates it where needed. `:memory:` opens a store of its
-    /// own in memory.
-    ///
-    /// # Errors
-    /// - [`Invalid`](annals::Error::Invalid): the file holds something else, or a later release made it (a
-    ///   [`SchemaError`](crate::SchemaError) is the cause); the path is empty, or something that is no regular file; an option is out of its bounds.
-    /// - [`Corrupt`](annals::Error::Corrupt): it is no database at all.
-    /// - [`Unavailable`](annals::Error::Unavailable): another process held its lock for too long; the disk is full.
-    /// - [`Backend`](annals::Error::Backend): it cannot be opened or written to.
-    ///
-    /// # Cancel safety
-    /// A future that is dropped leaves a file that is empty or whole.
-    pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteAdapter> {
-        self.check()?;
-        SqliteAdapter::start(Place::new(path.as_ref())?, self).await
-    }
-
-    /// Opens an empty store in memory, which is gone with its last handle.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    ///
-    /// # Cancel safety
-    /// A future that is dropped leaves nothing open.
-    pub async fn open_in_memory(self) -> Result<SqliteAdapter> {
-        self.check()?;
-        SqliteAdapter::start(Place::Memory, self).await
-    }
-
-    /// The schema of the store in the file `path`: its version, and how it is made.
-    #[must_use]
-    pub fn schema(&self, path: impl AsRef<Path>) -> Schema<'_> {
-        Schema::of(self, path.as_ref())
     }
 }
 

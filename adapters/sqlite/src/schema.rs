@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Outcome;
 
-/// "Anls": tells a file of Annals from those of other applications.
+/// "Anls": marks a file of Annals among those of other applications.
 const APPLICATION_ID: i64 = 0x416e_6c73;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/v1.sql") }];
@@ -59,6 +59,7 @@ fn state_steps(connection: &Connection) -> Outcome<&'static [Migration]> {
 }
 
 #[cfg(not(feature = "state"))]
+#[expect(clippy::unnecessary_wraps, reason = "with documents it looks")]
 fn state_steps(_connection: &Connection) -> Outcome<&'static [Migration]> {
     Ok(&[])
 }

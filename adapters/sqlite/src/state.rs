@@ -18,14 +18,14 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use time::OffsetDateTime;
 
+pub(crate) use self::commit::look;
+pub(crate) use self::job::Job;
+use self::read::CAPABILITIES;
+pub(crate) use self::read::Read;
+use crate::adapter::SqliteAdapter;
+use crate::error::NAME;
 use crate::place::Place;
-pub(crate) use crate::state::commit::look;
-pub(crate) use crate::state::job::Job;
-pub(crate) use crate::state::read::Read;
-use crate::{NAME, SqliteAdapter};
-
-const CAPABILITIES: StateCapabilities =
-    StateCapabilities::NONE.with_max_writes(10_000).with_max_commit_bytes(64 << 20);
+use crate::request::Request;
 
 /// A state store in the file of a [`SqliteAdapter`], or in its memory. Clones are handles to the same store.
 ///
@@ -80,7 +80,8 @@ impl SqliteAdapter {
         self.capabilities().check_append(NAME, &writes)?;
         self.state().capabilities().check_commit(&commit)?;
         let recorded_at = recording_time(&*self.shared.options.common.clock)?;
-        let made = job::commit(&self.shared.queue, commit, writes, recorded_at).await;
+        let made =
+            job::commit(&self.shared.queue, Request::Commit, commit, writes, recorded_at).await;
         made.map_err(|error| match error {
             TogetherError::Append(error) => error.at(NAME, "append_and_commit").into(),
             TogetherError::Commit(error) => error.at(NAME, "append_and_commit").into(),
@@ -123,7 +124,9 @@ impl StateStore for SqliteState {
         }
         self.capabilities().check_commit(&commit)?;
         let queue = &self.adapter.shared.queue;
-        let made = job::commit(queue, commit, Vec::new(), OffsetDateTime::UNIX_EPOCH).await;
+        let made =
+            job::commit(queue, Request::Commit, commit, Vec::new(), OffsetDateTime::UNIX_EPOCH)
+                .await;
         made.map(drop).map_err(|error| match error {
             TogetherError::Commit(error) => error.at(NAME, "commit"),
             TogetherError::Append(error) => state_error(error, NAME).at(NAME, "commit"),

@@ -11,64 +11,17 @@ use annals_sql::schema::SchemaStatus;
 use annals_sql::{Listed, Scan, Turn, oneshot, watch};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::NAME;
 use crate::connect;
-use crate::error::Outcome;
-use crate::listing::List;
+use crate::error::{NAME, Outcome};
 use crate::options::SqliteOptions;
 use crate::place::Place;
+use crate::read::{History, List, Session};
+use crate::request::{Asked, ReadRequest, Request};
 use crate::schema;
-use crate::session::{History, Session};
-use crate::writer::{Request, Writer};
+use crate::write::Writer;
 
 /// How many pages may be asked for at a time, by all reads together.
 const PAGES_ASKED_FOR: usize = 65_536;
-
-/// What is read at once, and who waits for it.
-#[derive(Debug)]
-enum Asked {
-    /// A page of a read.
-    Page(Box<Scan>, oneshot::Sender<Turn>),
-    /// A list of streams or categories.
-    List(List, oneshot::Sender<Result<Vec<Listed>>>),
-    /// Documents.
-    #[cfg(feature = "state")]
-    State(crate::state::Read),
-}
-
-#[derive(Debug)]
-pub(crate) struct ReadRequest {
-    asked: Asked,
-    /// Counts requests that no bounded channel counts.
-    _token: Option<Arc<()>>,
-}
-
-impl ReadRequest {
-    pub(crate) fn serve(self, session: &mut Session) {
-        // A caller that is gone needs no answer.
-        match self.asked {
-            Asked::Page(mut scan, reply) if !reply.is_closed() => {
-                let page = session.page(&mut scan).map_err(Error::from);
-                let _ = reply.send(page.map(|page| (*scan, page)));
-            }
-            Asked::List(list, reply) if !reply.is_closed() => {
-                let _ = reply.send(list.read(session.connection()).map_err(Error::from));
-            }
-            #[cfg(feature = "state")]
-            Asked::State(read) => read.serve(session.connection()),
-            _ => {}
-        }
-    }
-
-    fn refuse(self, error: Error) {
-        match self.asked {
-            Asked::Page(_, reply) => drop(reply.send(Err(error))),
-            Asked::List(_, reply) => drop(reply.send(Err(error))),
-            #[cfg(feature = "state")]
-            Asked::State(read) => read.refuse(error),
-        }
-    }
-}
 
 /// Who serves reads.
 #[derive(Debug, Clone)]
@@ -105,10 +58,10 @@ impl Reads {
                     return Err(full());
                 }
                 let token = Some(Arc::clone(token));
-                queue.send(Request::Read(ReadRequest { asked, _token: token }))
+                queue.send(Request::Read(ReadRequest::new(asked, token)))
             }
             Self::Pool(pool) => {
-                let request = ReadRequest { asked, _token: None };
+                let request = ReadRequest::new(asked, None);
                 pool.try_send(request).map_err(|error| match error {
                     TrySendError::Full(_) => full(),
                     TrySendError::Disconnected(_) => Error::closed(NAME),
@@ -118,8 +71,8 @@ impl Reads {
     }
 }
 
-/// Each reader has a receiver, which it drops after its connection is closed: whoever waits for that, and however
-/// many do, is told by `closed`.
+/// Each reader has a receiver, which it drops after its connection is closed: a task that waits for that, and however
+/// many do, learns of it by `closed`.
 pub(crate) type Readers = watch::Sender<()>;
 
 /// Opens the store and starts its threads. They end when the handles are gone and what is queued is done.

@@ -1,66 +1,69 @@
 //! Follows: woken at once by appends of this process, and by a thread that looks for those of others.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use annals::adapter::{Bell, EventPages, Ring, StorageAdapter, follow};
+use annals::adapter::{Bell, Ring, Wake};
 use annals::{Query, ReadOptions, Result};
+use annals_sql::queue::Queue;
 
-use crate::place::Place;
+use crate::request::Request;
 use crate::threads::spawn;
-use crate::writer::Request;
-use crate::{Shared, SqliteAdapter};
 
 /// Wakes the follows of a store.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    pub(crate) bell: Bell,
+#[derive(Debug)]
+pub(crate) struct Watch(Arc<Watched>);
+
+#[derive(Debug)]
+struct Watched {
+    bell: Bell,
+    queue: Queue<Request>,
+    /// How often to look; `None` if there are no other processes.
+    interval: Option<Duration>,
     /// Whether the thread runs.
     runs: Mutex<bool>,
 }
 
-/// The follow of `query`. It keeps the store open, as every read does.
-pub(crate) fn pages(adapter: &SqliteAdapter, query: Query, options: ReadOptions) -> EventPages {
-    let (reading, watching) = (adapter.clone(), adapter.clone());
-    let followed = (query.clone(), options);
-    let read = move |query, options| reading.read(query, options);
-    follow(query, options, read, move || {
-        let registered = register(&watching, &followed.0, &followed.1);
-        async move { Ok(registered?.await) }
-    })
-}
-
-fn register(adapter: &SqliteAdapter, query: &Query, options: &ReadOptions) -> Result<Ring> {
-    let shared = &adapter.shared;
-    let ring = shared.watch.bell.register_follow(query, options);
-    // A store in memory has no other processes.
-    if shared.place != Place::Memory {
-        let mut runs = shared.watch.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*runs {
-            let store = Arc::downgrade(shared);
-            spawn("watcher", move || look(&store))?;
-            *runs = true;
-        }
+impl Watch {
+    pub(crate) fn new(bell: Bell, queue: Queue<Request>, interval: Option<Duration>) -> Self {
+        Self(Arc::new(Watched { bell, queue, interval, runs: Mutex::new(false) }))
     }
-    Ok(ring)
+
+    /// Rings when something came that the follow of `query` may want.
+    pub(crate) fn register(&self, query: &Query, options: &ReadOptions) -> Result<Ring> {
+        let ring = self.0.bell.register_follow(query, options);
+        if let Some(interval) = self.0.interval {
+            let mut runs = self.0.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*runs {
+                let watched = Arc::downgrade(&self.0);
+                spawn("watcher", move || look(&watched, interval))?;
+                *runs = true;
+            }
+        }
+        Ok(ring)
+    }
+
+    pub(crate) fn ring_all(&self, wake: Wake) {
+        self.0.bell.ring_all(wake);
+    }
 }
 
 /// Has the writer look for commits of others as long as something follows: what it committed itself is no news to its
 /// connection.
-fn look(store: &Weak<Shared>) {
-    while let Some(shared) = store.upgrade() {
-        let interval = shared.options.watch_interval;
+fn look(watched: &Weak<Watched>, interval: Duration) {
+    while let Some(watched) = watched.upgrade() {
         {
-            let mut runs = shared.watch.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            let goes_on = shared.watch.bell.has_waiters()
-                && !shared.queue.is_closed()
-                && shared.queue.send(Request::Look).is_ok();
+            let mut runs = watched.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let goes_on = watched.bell.has_waiters()
+                && !watched.queue.is_closed()
+                && watched.queue.send(Request::Look).is_ok();
             if !goes_on {
                 // Under the lock: who registers later starts it again.
                 *runs = false;
                 return;
             }
         }
-        drop(shared);
+        drop(watched);
         std::thread::park_timeout(interval);
     }
 }

@@ -19,7 +19,7 @@ use crate::version;
 /// disintegrate on PostgreSQL.
 pub(crate) struct Disintegrate(pub(crate) String);
 
-/// The payload again: it wants a field that tells the stream.
+/// The payload again: it wants a field that names the stream.
 #[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
 enum OrderEvent {
     LineAdded {
@@ -75,7 +75,7 @@ fn of(stream: &str) -> Query {
     query!(OrderEvent; order_id == stream.to_owned())
 }
 
-/// Whether others were at work at the same time: it tells so by its own error or by that of PostgreSQL.
+/// Whether others were at work at the same time: it reports so by its own error or by that of PostgreSQL.
 fn is_conflict(error: &Error) -> bool {
     match error {
         Error::Concurrency => true,

@@ -132,7 +132,7 @@ pub(crate) fn condition(stream: &str, last: Option<u64>) -> DcbAppendCondition {
     DcbAppendCondition::new(of(stream)).after(last)
 }
 
-/// How an append ended, which gives the position of its last event.
+/// How an append ended, which returns the position of its last event.
 pub(crate) fn appended(outcome: Result<u64, DcbError>) -> Result<Appended, Missing> {
     match outcome {
         Ok(position) => Ok(Appended::Stored(position)),

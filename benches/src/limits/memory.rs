@@ -1,4 +1,4 @@
-//! How fast memory takes the same bytes, and gives them back.
+//! How fast memory takes the same bytes, and hands them back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

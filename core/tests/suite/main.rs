@@ -6,6 +6,7 @@ mod conditions;
 mod context;
 mod errors;
 mod facade;
+mod fuzzed;
 mod names;
 mod payloads;
 mod projections;

@@ -47,7 +47,7 @@ const NAME: &str = "file";
 /// How long a call waits for its turn, before it is `Unavailable`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a call asks whether another handle is done; a lock of a file tells nobody when it is free.
+/// How often a call asks whether another handle is done; a lock of a file wakes nobody when it is free.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// How often a follow looks for what other handles appended; nobody rings for those.

@@ -20,7 +20,7 @@ const MAGIC: &[u8] = b"annals-file 1\n";
 /// How many events a page looks at.
 const LOOKS: usize = 256;
 
-/// A log in a file. Whoever uses it holds the lock of the file.
+/// A log in a file. Its user holds the lock of the file.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,

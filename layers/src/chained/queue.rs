@@ -97,7 +97,7 @@ impl Line {
     }
 }
 
-/// The appends in line, by stream. Whoever stands in several lines came to all of them at one moment, so of those that
+/// The appends in line, by stream. An append that waits in several lines came to all of them at one moment, so of those that
 /// wait the one that came first is always the first in all of its lines.
 #[derive(Default)]
 pub(crate) struct Lines(Mutex<HashMap<StreamId, Line>>);

@@ -121,7 +121,7 @@ fn judge_by(
     Ok(())
 }
 
-/// Appends a few events, and gives their ids and the outcome.
+/// Appends a few events, and returns their ids and the outcome.
 async fn append(
     store: &Subject,
     stream: &StreamId,
@@ -145,7 +145,7 @@ async fn proxied(cx: &Context) -> Outcome<(Proxy, Subject, Subject)> {
     Ok((proxy, store, direct))
 }
 
-/// Has `case` cut after each packet of either side in turn. It heals the proxy, and tells whether there was a cut.
+/// Has `case` cut after each packet of either side in turn. It heals the proxy, and returns whether there was a cut.
 async fn cut_everywhere<F>(proxy: &Proxy, case: impl Fn(String) -> F) -> Outcome
 where
     F: Future<Output = Outcome<bool>>,

@@ -1,4 +1,4 @@
-//! Conditions of the caller's own.
+//! Conditions that callers write themselves.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

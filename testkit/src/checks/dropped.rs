@@ -157,8 +157,8 @@ async fn drop_queued(cx: Context) -> Outcome {
     drops.judge().await
 }
 
-/// Drops appends that wait behind one to the stream `held`, which stands still after so many polls with whatever
-/// it has taken. Gives whether that one came to its end.
+/// Drops appends that wait behind one to the stream `held`, which waits after so many polls with whatever
+/// it has taken. Returns whether that one came to its end.
 async fn drop_behind(
     drops: &mut Drops,
     streams: &[StreamId; 2],
@@ -313,7 +313,7 @@ async fn drop_read(cx: Context) -> Outcome {
     ledger.verify("after dropped reads").await
 }
 
-/// Polls a read so often; gives it, and whether it came to its end. What it gave until then must be right.
+/// Polls a read so often; returns it, and whether it came to its end. What it gave until then must be right.
 async fn begin(
     ledger: &Ledger,
     stream: &StreamId,

@@ -200,7 +200,7 @@ async fn write(
     Ok(appended)
 }
 
-/// Follows `query` from `after` until the writers are done, and gives all that it was given.
+/// Follows `query` from `after` until the writers are done, and returns all that it got.
 async fn follow(
     store: Subject,
     query: Query,
@@ -257,7 +257,7 @@ async fn follow_all(
     Ok(())
 }
 
-/// The same once, from `start` on; gives the number of the last append. Without a least number of batches the
+/// The same once, from `start` on; returns the number of the last append. Without a least number of batches the
 /// writers are threads.
 async fn follow_from(
     cx: &Context,

@@ -259,7 +259,7 @@ async fn refused_invisible(cx: Context) -> Outcome {
     ledger.verify_with(&[&fresh], "after refusals").await
 }
 
-/// Every read gives just these events.
+/// Every read returns just these events.
 async fn only(store: Subject, expected: Vec<(StreamId, Vec<StoredEvent>)>) -> Outcome {
     for (stream, events) in &expected {
         let when = "while an append is refused";

@@ -375,7 +375,7 @@ async fn all(cx: Context) -> Outcome {
     world.ledger.verify("after conditions on the whole log").await
 }
 
-/// Nothing comes after the head, unless others append at the same moment; a refusal then tells of their event.
+/// Nothing comes after the head, unless others append at the same moment; a refusal then has their event.
 async fn at_the_head(ledger: &mut Ledger, stream: &StreamId, query: &Query) -> Outcome {
     for _ in 0..50 {
         let last = ledger.store.read(Query::all(), ReadOptions::last(1).allow_skips()).await?;

@@ -279,7 +279,7 @@ async fn counter(cx: Context) -> Outcome {
     Ok(())
 }
 
-/// Adds one to the last number of the stream, some times; gives how often it was refused.
+/// Adds one to the last number of the stream, some times; returns how often it was refused.
 async fn count_up(
     store: &Subject,
     stream: &StreamId,

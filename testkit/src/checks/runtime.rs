@@ -251,7 +251,7 @@ async fn other_runtime(cx: Context) -> Outcome {
 /// Appends that were begun, and what came of them.
 type Log = Arc<Mutex<Vec<(Vec<Append>, Option<Result<Vec<StoredEvent>>>)>>>;
 
-/// Appends without end, and tells of each before and after.
+/// Appends without end, and says so of each before and after.
 async fn write_on(store: Subject, streams: [StreamId; 2], begun: Log, multi: bool) {
     loop {
         let room = most(&store).min(3);
@@ -422,7 +422,7 @@ where
     )))
 }
 
-/// Runs `work` beside a task that wants to run each millisecond, and gives the longest time that it had to wait.
+/// Runs `work` beside a task that wants to run each millisecond, and returns the longest time that it had to wait.
 async fn beside_ticker<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let worst = Arc::new(Mutex::new(Duration::ZERO));
     let seen = Arc::clone(&worst);

@@ -6,7 +6,7 @@ use annals::BoxError;
 
 use crate::error::{NotRun, chain};
 
-/// What the function of a check gives.
+/// What the function of a check returns.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why a check did not pass.
@@ -20,7 +20,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The adapter is wrong: `message` tells what was expected and what happened.
+    /// The adapter is wrong: `message` says what was expected and what happened.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), counterexample: None, not_run: false }
     }

@@ -45,7 +45,7 @@ fn run<C: Contract>(suite: &Suite<C>) -> ExitCode {
 }
 
 /// A test for each check. When they are only listed, what does not apply is marked from what the adapter
-/// declares; when they are run, the check itself tells why it is ignored.
+/// declares; when they are run, the check itself says why it is ignored.
 fn trials<C: Contract>(
     suite: &Suite<C>,
     entries: &Arc<Mutex<Vec<Entry>>>,

@@ -91,7 +91,7 @@ impl<C: Contract> Suite<C> {
         self
     }
 
-    /// Gives each check so long; one that takes longer hangs, and fails. Those that start servers again or cut
+    /// Limits each check to this time; one that takes longer hangs, and fails. Those that start servers again or cut
     /// connections get four times as long, and a soak gets its time on top.
     #[must_use]
     pub fn with_limit(mut self, limit: Duration) -> Self {

@@ -16,7 +16,7 @@ pub(super) fn check(history: &History, views: &[View<'_>]) -> Result<(), Violati
     Ok(())
 }
 
-/// Gives each operation of the scope the earliest state that explains it and is no earlier than what any
+/// Assigns each operation of the scope the earliest state that explains it and is no earlier than what any
 /// operation that was done before it was given. The earliest choice leaves the most room for later ones.
 fn timeline(view: &View<'_>, views: &[View<'_>], order: &[usize]) -> Result<(), Violation> {
     let operations = &view.history.operations;

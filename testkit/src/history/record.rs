@@ -33,7 +33,7 @@ pub(crate) struct Found {
 }
 
 impl Clients {
-    /// Random programs of operations that `capabilities` allow. The same seed gives the same programs; how they
+    /// Random programs of operations that `capabilities` allow. The same seed makes the same programs; how they
     /// interleave is up to the run.
     #[must_use]
     pub fn random(seed: u64, capabilities: Capabilities, clients: usize, length: usize) -> Self {

@@ -10,7 +10,7 @@ use annals_processing::Timer;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-/// A timer whose time stands until it is moved. Clones are hands of the same timer.
+/// A timer whose time stays until it is moved. Clones are hands of the same timer.
 ///
 /// ```
 /// use annals_processing::Timer;

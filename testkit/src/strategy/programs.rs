@@ -29,7 +29,7 @@ pub const fn programs(capabilities: Capabilities, handles: usize, length: usize)
     Programs { capabilities, handles, length }
 }
 
-/// The strategy that [`programs`] gives.
+/// The strategy that [`programs`] returns.
 #[derive(Debug, Clone)]
 pub struct Programs {
     capabilities: Capabilities,

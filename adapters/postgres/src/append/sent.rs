@@ -1,4 +1,4 @@
-//! Appends that were sent, and what their callers are told after the commit.
+//! Appends that were sent, and what their callers get after the commit.
 
 use annals::{Error, EventId, Result};
 use annals_sql::placing::Placement;
@@ -15,7 +15,7 @@ use crate::lookup::known::Known;
 /// Appends that were sent.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    /// What callers are told once it is committed.
+    /// What callers get once it is committed.
     pub(crate) outcomes: Vec<Result<Placement>>,
     /// The first and the last event to insert; `None`: nothing is.
     pub(crate) ends: Option<[Numbered; 2]>,
@@ -37,7 +37,7 @@ impl Sent {
         self.unsure.iter().flat_map(|(_, ids)| ids).map(EventId::as_uuid).collect()
     }
 
-    /// After the commit: what callers are told. `found`: ids of refused appends that the log has.
+    /// After the commit: what callers get. `found`: ids of refused appends that the log has.
     pub(crate) fn finish(
         &mut self,
         found: &[Row],
@@ -57,7 +57,7 @@ impl Sent {
         Ok(std::mem::take(&mut self.outcomes))
     }
 
-    /// What callers are told after it turned out that it was committed.
+    /// What callers get after it turned out that it was committed.
     pub(crate) fn take_outcomes(&mut self, failure: Failure) -> Vec<Result<Placement>> {
         let fault = failure.into_fault();
         for (nth, _) in &self.unsure {

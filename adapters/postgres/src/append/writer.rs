@@ -373,14 +373,14 @@ pub(crate) fn works(jobs: &[Job]) -> Vec<Work<'_>> {
     works.map(|job| Work { writes: job.writes(), recorded_at: job.recorded_at() }).collect()
 }
 
-/// Gives a connection back to its pool, or closes it when it is of no use any more.
+/// Returns a connection to its pool, or closes it when it is of no use any more.
 pub(crate) fn give_back(client: Arc<Object>, is_lost: bool) {
     if is_lost && let Some(client) = Arc::into_inner(client) {
         drop(Object::take(client));
     }
 }
 
-/// What callers are told, and for which of them the outcome is unknown.
+/// What callers get, and for which of them the outcome is unknown.
 fn told(trouble: Trouble) -> (Fault, Vec<usize>) {
     match trouble {
         Trouble::Open(failure, sent) => {

@@ -59,7 +59,7 @@ pub(crate) async fn with_password<T>(work: impl Future<Output = T>) -> (T, Optio
     NO_PASSWORD.scope(RefCell::default(), work).await
 }
 
-/// Tells [`with_password`] around this why there is none.
+/// Says to [`with_password`] around this why there is none.
 pub(crate) fn no_password(reason: BoxError) {
     // Outside of it nobody asks for the reason.
     let _ = NO_PASSWORD.try_with(|kept| kept.replace(Some(reason)));

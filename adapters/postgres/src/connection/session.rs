@@ -49,7 +49,7 @@ impl<'a> Session<'a> {
         Ok(self.client.query(&statement, &values).await?)
     }
 
-    /// The number that a statement gives; 0 without one.
+    /// The number that a statement returns; 0 without one.
     pub(crate) async fn number(&self, sql: &str, values: &[Value<'_>]) -> Outcome<u64> {
         let rows = self.query(sql, values).await?;
         let number = rows.first().map(|row| row.try_get(0)).transpose()?;

@@ -1,4 +1,4 @@
-//! The task that wakes follows of what others appended, and tells other processes what was appended here.
+//! The task that wakes follows of what others appended, and notifies other processes of what was appended here.
 //!
 //! Follows of this process are woken at once. For those of others one task with one connection of its own sends merged
 //! notifications after the commits, if anybody listens: a session that listens holds a shared advisory lock, which the
@@ -246,7 +246,7 @@ impl Watcher<'_> {
         Ok((Seen { last, transactions: row.try_get(2)?, mark }, goes_on))
     }
 
-    /// Tells other processes what was appended, if any of them listens.
+    /// Notifies other processes of what was appended, if any of them listens.
     async fn tell(&self) -> Outcome<()> {
         let (store, watch) = (self.store, &self.store.watch);
         let (payload, looked) = {

@@ -155,7 +155,7 @@ impl PageNames {
         Ok(page)
     }
 
-    /// Takes what `dictionary` knows; gives what it does not.
+    /// Takes what `dictionary` knows; returns what it does not.
     fn recall(&mut self, dictionary: &mut Dictionary, raws: &[RawEvent]) -> (Vec<i64>, Vec<i64>) {
         let (mut streams, mut names) = (Vec::new(), Vec::new());
         let mut last = i64::MIN;

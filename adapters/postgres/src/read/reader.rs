@@ -340,7 +340,7 @@ impl Reader {
         session.number(&self.store.sql.last, &[]).await
     }
 
-    /// The first numbers that any of `items` gives.
+    /// The first numbers that any of `items` has.
     async fn merge(
         &self,
         session: Session<'_>,

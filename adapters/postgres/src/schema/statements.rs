@@ -13,7 +13,7 @@ pub(crate) struct Statements {
     /// The last sequence number with its event's id, the last number of a name, the [history](Self::history), and the
     /// types of a row of events and of a list of them.
     pub(crate) head: String,
-    /// What tells whether the store is the one that something was remembered of: its mark, and whether it has this event
+    /// What shows whether the store is the one that something was remembered of: its mark, and whether it has this event
     /// (or `NULL`, `NULL`).
     pub(crate) history: String,
     /// Whether this event (or none) is the last one of a log of this mark.

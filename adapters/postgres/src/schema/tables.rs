@@ -89,7 +89,7 @@ impl Tables {
         format!("{}.{}", quote(&self.schema), quote(&format!("{}{ending}", self.table)))
     }
 
-    /// All that a log has in its schema, unquoted: tables first, of which the first tells the version.
+    /// All that a log has in its schema, unquoted: tables first, of which the first has the version.
     pub(crate) fn parts(&self) -> [Part; 12] {
         [
             ("table", "_schema"),

@@ -39,7 +39,7 @@ pub(crate) enum Request {
     Stop(oneshot::Sender<()>),
 }
 
-/// One commit that waits for its outcome. Dropped without one, it tells its caller what that means.
+/// One commit that waits for its outcome. Dropped without one, it sends its caller what that means.
 #[derive(Debug)]
 pub(crate) struct Job {
     commit: Commit,

@@ -8,13 +8,12 @@ use annals_sql::queue::{Queue, Room};
 use annals_state::{Commit, TogetherError};
 use time::OffsetDateTime;
 
-use crate::NAME;
-use crate::task::{Made, Refused};
-use crate::writer::Request;
+use crate::error::NAME;
+use crate::write::{Made, Refused};
 
 type Answer = Result<(Placement, Vec<Append>), TogetherError>;
 
-/// One commit that waits for its outcome, and what is appended with it. Dropped without one, it tells its caller what
+/// One commit that waits for its outcome, and what is appended with it. Dropped without one, it sends its caller what
 /// that means.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -27,9 +26,10 @@ pub(crate) struct Job {
     room: Option<Room>,
 }
 
-/// Queues both and waits for the writer's answer.
-pub(super) async fn commit(
-    queue: &Queue<Request>,
+/// Queues both, as `request` has it, and waits for the writer's answer.
+pub(super) async fn commit<R>(
+    queue: &Queue<R>,
+    request: impl FnOnce(Box<Job>) -> R,
     commit: Commit,
     writes: Vec<Append>,
     recorded_at: OffsetDateTime,
@@ -38,7 +38,7 @@ pub(super) async fn commit(
     let (reply, answer) = oneshot::channel();
     let job =
         Job { commit, writes, recorded_at, reply: Some(reply), taken: false, room: Some(room) };
-    queue.send(Request::Commit(Box::new(job)))?;
+    queue.send(request(Box::new(job)))?;
     let (placement, writes) = answer.await.unwrap_or_else(|_| Err(Error::closed(NAME).into()))?;
     Ok(placement.events(writes, recorded_at))
 }

@@ -2,15 +2,17 @@
 
 use annals_sql::documents::{self, Progress, Room, Tables, Turn, Value};
 use annals_sql::oneshot;
-use annals_state::{Document, DocumentKey, Got, Scanned, StateError};
+use annals_state::{Document, DocumentKey, Got, Scanned, StateCapabilities, StateError};
 use bytes::Bytes;
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
-use crate::NAME;
-use crate::error::{Failure, Outcome};
-use crate::state::CAPABILITIES;
+use crate::error::{Failure, NAME, Outcome};
+
+/// What the store declares beyond being durable and shared. A page has at most so many bytes.
+pub(super) const CAPABILITIES: StateCapabilities =
+    StateCapabilities::NONE.with_max_writes(10_000).with_max_commit_bytes(64 << 20);
 
 const TABLES: Tables<'_> = Tables {
     parameter: "?",

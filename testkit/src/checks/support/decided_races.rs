@@ -14,7 +14,7 @@ use crate::engine::{Failure, Outcome, ensure};
 use crate::error::chain;
 use crate::subject::{Context, Subject, but, event};
 
-/// Makes the calls of each heat at once: one must be done, and each other refused as `loses` tells.
+/// Makes the calls of each heat at once: one must be done, and each other refused as `loses` says.
 async fn one_of(
     ledger: &mut Ledger,
     other: &Subject,

@@ -33,7 +33,7 @@ pub(crate) fn tagged(store: &Subject, count: usize) -> Vec<NewEvent> {
     light(count).into_iter().map(|event| event.with_tags(tags.clone())).collect()
 }
 
-/// Tells that a future wants to be polled.
+/// Notes that a future wants to be polled.
 struct Woken(Notify);
 
 impl Wake for Woken {
@@ -42,7 +42,7 @@ impl Wake for Woken {
     }
 }
 
-/// Polls so often, and gives the output if that was enough. With `linger` the last poll is followed by a wait as
+/// Polls so often, and returns the output if that was enough. With `linger` the last poll is followed by a wait as
 /// well: what it began may then be done, and its result not yet taken.
 pub(crate) async fn poll_times<T>(
     polls: usize,
@@ -281,7 +281,7 @@ async fn certain(store: &Subject, writes: &[Append]) -> Result<Option<Vec<Stored
     }
 }
 
-/// What an append is told is about its own events: not the answer to one that was dropped.
+/// What an append gets is about its own events: not the answer to one that was dropped.
 fn own_answer(writes: &[Append], stored: &[StoredEvent]) -> Outcome {
     let sent = writes.iter().flat_map(|write| &write.events).map(|event| event.id);
     let told = stored.iter().map(|event| event.event.id);

@@ -87,7 +87,7 @@ impl Form {
 }
 
 impl Ledger {
-    /// Appends under the condition, which must be done or refused as the condition comes to; gives what was stored.
+    /// Appends under the condition, which must be done or refused as the condition comes to; returns what was stored.
     pub(crate) async fn judge(
         &mut self,
         stream: &StreamId,

@@ -79,7 +79,7 @@ impl Ledger {
         self.append(vec![Append::new(stream.clone(), events, condition)]).await
     }
 
-    /// An append that must be refused; gives the error.
+    /// An append that must be refused; returns the error.
     pub(crate) async fn refused(&self, writes: Vec<Append>, why: &str) -> Outcome<Error> {
         let described = describe(&writes);
         match self.store.adapter.append(writes).await {

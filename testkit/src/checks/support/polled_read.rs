@@ -150,7 +150,7 @@ impl Scan {
     }
 }
 
-/// The plain handle, and one with small pages where that can be had.
+/// The plain handle, and one with small pages where there is one.
 pub(crate) async fn handles(cx: &Context) -> Outcome<Vec<Subject>> {
     let mut handles = vec![cx.open().await?];
     if cx.harness().hooks().contains(&Hook::PageSize) {

@@ -68,7 +68,7 @@ pub(crate) fn rounds(cx: &Context, least: usize) -> impl Iterator<Item = Round> 
 /// A call, and how it ended.
 pub(crate) type Ended = (Vec<Append>, annals::Result<Vec<StoredEvent>>);
 
-/// Makes the calls of each heat at once, each by a client of its own, through the handles in turn; gives how they
+/// Makes the calls of each heat at once, each by a client of its own, through the handles in turn; returns how they
 /// ended, heat by heat. With `patience` a store that is too busy is asked again.
 pub(crate) async fn race(
     round: Round,

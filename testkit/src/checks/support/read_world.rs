@@ -142,7 +142,7 @@ impl World {
         marks
     }
 
-    /// Reads by the ledger's handle, and proves that it is what a naive filter of the world gives.
+    /// Reads by the ledger's handle, and proves that it is what a naive filter of the world returns.
     pub(crate) async fn compare(&self, query: &Query, options: ReadOptions) -> Outcome {
         self.compare_by(&self.ledger.store, query, options).await
     }
@@ -211,7 +211,7 @@ impl World {
     }
 }
 
-/// What a read with these options gives of ascending events that match.
+/// What a read with these options returns of ascending events that match.
 pub(crate) fn select(mut matched: Vec<StoredEvent>, options: ReadOptions) -> Vec<StoredEvent> {
     matched.retain(|event| {
         let number = event.sequence_number;

@@ -1,4 +1,4 @@
-//! What a refused append tells, and what it leaves behind.
+//! What a refused append returns, and what it leaves behind.
 
 use annals::{Append, Error, Position, Query, SequenceNumber, StreamId, Unmet, WriteCondition};
 
@@ -7,7 +7,7 @@ use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::error::chain;
 use crate::subject::{Context, events};
 
-/// Appends what must be refused because of its condition; gives what the refusal tells.
+/// Appends what must be refused because of its condition; returns what the refusal says.
 pub(crate) async fn unmet(ledger: &Ledger, writes: Vec<Append>) -> Outcome<Unmet> {
     let described = describe(&writes);
     match ledger.refused(writes, "its condition does not hold").await? {
@@ -161,7 +161,7 @@ pub(crate) async fn error_detail(cx: Context) -> Outcome {
     ledger.verify("after refusals").await
 }
 
-/// In a call over several streams the refusal tells of the one that was refused; of several, of any.
+/// In a call over several streams the refusal names the one that was refused; of several, of any.
 async fn beside_others(ledger: &Ledger, streams: &[&StreamId; 4]) -> Outcome {
     if !ledger.store.capabilities.multi_stream_append || most(&ledger.store) < 8 {
         return Ok(());

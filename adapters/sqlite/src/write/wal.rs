@@ -34,7 +34,7 @@ impl Wal {
         if self.size() <= self.bound {
             return;
         }
-        // A failure changes nothing of what is stored; whatever is behind it, the next commit meets it and tells.
+        // A failure changes nothing of what is stored; whatever is behind it, the next commit meets it and reports it.
         let _ = connection.busy_timeout(PATIENCE);
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let _ = connection.busy_timeout(lock_timeout);

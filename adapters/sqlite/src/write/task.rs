@@ -1,25 +1,12 @@
 //! What a transaction of the writer makes: tasks, each judged on its own.
 
-use annals::{Append, Error, Result};
+use annals::Append;
 use annals_sql::fault::Fault;
-use annals_sql::placing::Placement;
 use annals_sql::queue::Job;
-#[cfg(feature = "state")]
-use annals_state::StateError;
 use time::OffsetDateTime;
 
-use crate::NAME;
-
-/// Why a task was not made.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    Append(Error),
-    #[cfg(feature = "state")]
-    Commit(StateError),
-}
-
-/// Where its events were placed, or why it was not made.
-pub(crate) type Made = Result<Placement, Refused>;
+use super::made::{Made, Refused};
+use crate::error::NAME;
 
 #[derive(Debug)]
 pub(crate) enum Task {
@@ -48,20 +35,20 @@ impl Task {
         }
     }
 
-    /// Tells the caller how it ended; `Ok` only after the commit.
+    /// Sends the caller how it ended; `Ok` only after the commit.
     pub(crate) fn answer(self, made: Made) {
         match self {
             Self::Append(job) => job.answer(made.map_err(|refused| match refused {
                 Refused::Append(error) => error,
                 #[cfg(feature = "state")]
-                Refused::Commit(error) => Error::backend(error),
+                Refused::Commit(error) => annals::Error::backend(error),
             })),
             #[cfg(feature = "state")]
             Self::Commit(job) => job.answer(made),
         }
     }
 
-    /// Tells the caller of a failure of the database.
+    /// Sends the caller a failure of the database.
     pub(crate) fn refuse(self, fault: &Fault) {
         match self {
             Self::Append(job) => job.answer(Err(fault.error(NAME))),
