@@ -29,8 +29,10 @@ pub struct Package {
 /// If this crate does not lie in the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
-    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
-    house.parent().expect("this crate lies in the workspace").to_owned()
+    // As cargo says when it runs this: a folder of build results may serve several copies of the workspace.
+    let house =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&house).parent().expect("this crate lies in the workspace").to_owned()
 }
 
 /// All packages of the workspace, by name.
