@@ -14,7 +14,7 @@ pub const ODD: &[(&str, &[&str], &str)] = &[
     ("can be had", &[], "\"is available\""),
     ("cannot be had", &[], "\"is not available\""),
     ("that is none", &[], "\"that is invalid\""),
-    ("gives", &["up", "way"], "\"returns\", or \"makes\""),
+    ("gives", &["back", "up", "way"], "\"returns\", or \"makes\""),
     ("tells", &["apart"], "\"reports\", \"says\", \"shows\""),
 ];
 
