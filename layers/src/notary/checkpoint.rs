@@ -28,7 +28,7 @@ impl Checkpoint {
         Self { origin: origin.into(), size, root }
     }
 
-    /// The note that `signer` signs. Whoever has it can later prove that the log was changed.
+    /// The note that `signer` signs. With it anybody can later prove that the log was changed.
     ///
     /// # Errors
     /// [`InvalidNote`] if the origin has a control character.

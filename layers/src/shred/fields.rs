@@ -44,7 +44,7 @@ pub(crate) fn may_hold(bytes: &[u8]) -> bool {
 /// The personal values of `json` in their order. Bytes that are no JSON never panic, and may have any outcome.
 pub(crate) fn find(json: &[u8]) -> Result<Vec<Field>, Misspelt> {
     let mut fields = Vec::new();
-    // A key that is a marker stands as it is, or with an escape.
+    // A key that is a marker is written as it is, or with an escape.
     if !contains(json, KEY) && !contains(json, b"\\u") {
         return Ok(fields);
     }

@@ -94,7 +94,7 @@ pub trait SubjectKeys: fmt::Debug + Send + Sync + 'static {
     /// What is known of each of these keys, in their order.
     async fn find(&self, ids: &[DataKeyId]) -> Result<Vec<DataKey>>;
 
-    /// Destroys the key of `subject`, and refuses to make another. Again, it changes nothing and returns the same.
+    /// Destroys the key of `subject`, and makes no other. Again, it changes nothing and returns the same.
     async fn forget(&self, subject: &Subject) -> Result<Forgotten>;
 
     /// Permits values about a forgotten subject again, under a new key, which opens none of the old ones.

@@ -131,7 +131,7 @@ impl<T: Serialize> Serialize for Personal<T> {
     }
 }
 
-/// What stands in JSON. A value may be null, so that it is there is not whether it is null.
+/// The form in JSON. A value may be null, so null is not the same as no value.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Form<T> {
