@@ -196,6 +196,9 @@ impl StorageAdapter for Tampered {
     async fn close(&self) {}
 }
 
+/// What somebody does to a row.
+type Change = Box<dyn Fn(&mut EventRecord)>;
+
 fn changed(row: &StoredEvent, change: impl FnOnce(&mut EventRecord)) -> StoredEvent {
     let mut record = row.clone().into_record();
     change(&mut record);
@@ -220,7 +223,7 @@ async fn l17_every_kind_of_tampering_is_found_and_named() -> Outcome {
     // Each field of event 118, and each says which it is.
     let number = rows[117].sequence_number;
     let second = time::Duration::seconds(1);
-    let fields: Vec<Box<dyn Fn(&mut EventRecord)>> = vec![
+    let fields: Vec<Change> = vec![
         Box::new(|it| it.event.id = annals::EventId::generate()),
         Box::new(|it| it.event.name = "heard".try_into().unwrap()),
         Box::new(|it| it.event.payload = Payload::json(&1).unwrap()),

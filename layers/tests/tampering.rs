@@ -307,7 +307,7 @@ async fn l23_chains_of_every_version_are_read_for_ever() -> Outcome {
         let rows = rows(kind, &["one", "two", "three"]).await?;
         let layer = chained(Tampered::renumbered(&rows), kind)?;
         let head = layer.head(&EARTH).await?.unwrap();
-        made += &format!("{name} {}", head.hash);
+        made.extend([name.to_owned(), " ".to_owned(), head.hash.to_string()]);
         for row in &rows {
             made.push(' ');
             made.extend(row.payload.as_bytes().iter().map(|byte| format!("{byte:02x}")));
