@@ -3,9 +3,12 @@
 pub mod activity;
 pub mod bank;
 pub mod chart;
+pub mod configured;
 pub mod course_enrolment;
+pub mod erasure;
 pub mod git;
 pub mod import;
+pub mod integrity;
 pub mod quickstart;
 pub mod repository;
 pub mod store;
