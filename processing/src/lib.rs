@@ -4,6 +4,7 @@
 //! |---|---|
 //! | keep documents that are made from events | [`View`], [`Processor::view`] |
 //! | make something else of events | [`Sink`], [`Processor::sink`] |
+//! | append events that follow from events | [`Policy`], [`Processor::policy`] |
 //! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
 //! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
 //! | share the work among several processors | [`Partitions`] |
@@ -24,6 +25,7 @@ mod handle;
 mod measure;
 mod parked;
 mod partition;
+mod policy;
 mod processor;
 mod progress;
 mod requests;
@@ -49,6 +51,7 @@ pub use failing::{Decision, Retry};
 pub use handle::Handle;
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
+pub use policy::{LogUpTo, Out, Policy, PolicySink};
 pub use processor::Processor;
 pub use progress::Progress;
 pub use requests::ask;

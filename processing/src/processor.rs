@@ -12,6 +12,7 @@ use crate::error::{HandlerError, ProcessingError, Result};
 use crate::failing::{Decision, Errors, Jitter};
 use crate::handle::{EndsWithIt, Handle, Shared};
 use crate::partition::Partition;
+use crate::policy::{Policy, PolicySink};
 use crate::runner::{Options, Runner};
 use crate::sink::Sink;
 use crate::timer::Timer;
@@ -125,6 +126,22 @@ impl Processor {
     ) -> Result<Self> {
         let state = Arc::clone(documents.store());
         Self::sink(name, store, state, ViewSink::new(view, documents), timer)
+    }
+
+    /// A processor of this name that appends to `store` what `policy` decides, and keeps its tracking in `state`. For other
+    /// ways to do it make a [`PolicySink`].
+    ///
+    /// # Errors
+    /// As [`sink`](Self::sink) and [`PolicySink::new`].
+    pub fn policy(
+        name: impl Into<Box<str>>,
+        store: &EventStore,
+        state: Arc<dyn StateStore>,
+        policy: impl Policy,
+        timer: impl Timer,
+    ) -> Result<Self> {
+        let sink = PolicySink::new(store, Arc::clone(&state), policy)?;
+        Self::sink(name, store, state, sink, timer)
     }
 
     /// Asks only for the events that `query` matches. Where the order of the log is weaker than that of the query, its

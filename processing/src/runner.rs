@@ -135,6 +135,7 @@ enum Next {
 impl Runner {
     /// Works until it is asked to stop, or only up to the head; returns how far it is.
     pub(crate) async fn drive(&mut self, follows: bool) -> Result<SequenceNumber> {
+        self.sink.begin(&self.claim);
         loop {
             let outcome = self.session(follows).await;
             self.sink.forget();
