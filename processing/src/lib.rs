@@ -8,6 +8,8 @@
 //! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
 //! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
 //! | share the work among several processors | [`Partitions`] |
+//! | share the work among several processes | [`Group`] |
+//! | do something in one process at a time | [`Locks`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
@@ -21,7 +23,9 @@ mod claim;
 mod control;
 mod error;
 mod failing;
+mod group;
 mod handle;
+mod lock;
 mod measure;
 mod parked;
 mod partition;
@@ -48,7 +52,9 @@ pub use claim::Claim;
 pub use control::{Reported, reported};
 pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
+pub use group::{Group, GroupHandle, GroupStatus};
 pub use handle::Handle;
+pub use lock::{Keeper, Lock, Locks};
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
 pub use policy::{LogUpTo, Out, Policy, PolicySink};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use annals::{EventId, EventStore, Query, SequenceNumber, StoredEvent};
 use annals_state::{Documents, StateStore};
+use uuid::Uuid;
 
 use crate::claim::Claim;
 use crate::error::{HandlerError, ProcessingError, Result};
@@ -109,6 +110,8 @@ impl Processor {
             failures: 0,
             known: [None, None],
             lost: false,
+            in_group: false,
+            careful: false,
         };
         Ok(Self { runner, ended: EndsWithIt(shared) })
     }
@@ -241,6 +244,18 @@ impl Processor {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.runner.jitter = Jitter::new(seed);
         self
+    }
+
+    /// It is the processor of a part that this node of a group has taken.
+    pub(crate) fn in_group(mut self, node: Uuid, is_careful: bool) -> Self {
+        self.runner.node = node;
+        self.runner.in_group = true;
+        self.runner.careful = is_careful;
+        self
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
     }
 
     /// A handle to it. Ask for it once all else is said.

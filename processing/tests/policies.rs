@@ -187,7 +187,9 @@ impl Wild {
             }
             let steps = 1 + tasks.draw(120);
             tasks.steps(steps);
-            running.into_iter().for_each(|task| tasks.kill(task));
+            for task in running {
+                tasks.kill(task);
+            }
         }
         self.set(Odds::CALM);
         while block_on(all(&self.world.store, query("orders"))).len() < 40 {
@@ -386,8 +388,8 @@ fn y5_a_condition_that_does_not_hold_is_decided_again_and_never_skipped() {
         let mut always = policy(&world, races(true)).with_query(query("orders")).unwrap();
         let error = always.settle().await.unwrap_err();
         assert!(matches!(error, ProcessingError::Handler(_)), "{error}");
-        let raced = names(all(&world.store, query("races")).await);
-        assert_eq!(raced.iter().filter(|name| *name == "raced").count(), 1);
+        let stored = names(all(&world.store, query("races")).await);
+        assert_eq!(stored.iter().filter(|name| *name == "raced").count(), 1);
         let after = always.handle().position().await.unwrap();
         let order = all(&world.store, query("orders")).await.pop().unwrap();
         assert!(after < order.sequence_number);
@@ -536,7 +538,7 @@ impl Narrow {
 
 #[async_trait]
 impl StorageAdapter for Narrow {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "narrow"
     }
 

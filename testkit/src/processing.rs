@@ -22,4 +22,4 @@ pub use chaos::{Chaos, Odds};
 pub use given::Given;
 pub use interleaving::{Interleaving, Task};
 pub use suite::{SinkCheck, SinkHarness, sink_checks};
-pub use timer::ManualTimer;
+pub use timer::{ManualTimer, SkewedTimer};
