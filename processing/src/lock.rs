@@ -109,8 +109,8 @@ impl Locks {
     /// # Cancel safety
     /// If it is dropped, a document of a program that never was may be left; others remove it.
     pub async fn start(state: Arc<dyn StateStore>, timer: impl Timer) -> Result<(Self, Keeper)> {
-        let times = Times::DEFAULT;
-        Self::start_with(state, timer, times.beat, times.dead_after).await
+        let Times { beat, dead_after } = Times::DEFAULT;
+        Self::start_with(state, timer, beat, dead_after).await
     }
 
     /// Begins to take locks in `state`, with a beat of `every` (1 second by default), where others are dead after
@@ -167,16 +167,16 @@ impl Locks {
             return Err(ProcessingError::Ended);
         }
         let found = get_one::<Holder>(&*self.0.state, key.clone()).await?;
-        let mut guard = None;
+        let mut guards = Vec::new();
         if let Some(found) = &found {
-            guard = match self.free_if(found.value.holder, found.revision).await? {
-                Some(guard) => guard,
+            guards = match self.free_if(found.value.holder, found.revision).await? {
+                Some(guards) => guards,
                 None => return Ok(None),
             };
         }
         let body = Holder { holder: self.0.node };
         let write = put(key.clone(), &body, found.and_then(|held| held.revision))?;
-        let commit = Commit::new([write].into_iter().chain(guard));
+        let commit = Commit::new([write].into_iter().chain(guards));
         // Known to be held before it can be: it is released if this future is dropped.
         let lock = Lock { inner: Arc::clone(&self.0), key, revision: commit.revision };
         self.0.lock().held.push(lock.revision);
@@ -195,20 +195,20 @@ impl Locks {
         &self,
         holder: Uuid,
         revision: Option<Revision>,
-    ) -> Result<Option<Option<Write>>> {
+    ) -> Result<Option<Vec<Write>>> {
         if holder == self.0.node {
             let is_held = self.0.lock().held.iter().any(|held| Some(*held) == revision);
             // Else it is left from a commit whose outcome was unknown.
-            return Ok((!is_held).then_some(None));
+            return Ok((!is_held).then(Vec::new));
         }
         let id = DocumentId::new(holder.to_string()).map_err(StateError::from)?;
         let key = DocumentKey { collection: LOCK_HOLDERS, id };
         let beat = get_one::<serde::de::IgnoredAny>(&*self.0.state, key.clone()).await?;
         let Some(beat) = beat.and_then(|held| held.revision) else {
-            return Ok(Some(Some(Write::guard(key, Expected::Absent))));
+            return Ok(Some(vec![Write::guard(key, Expected::Absent)]));
         };
         let is_dead = self.0.lock().dead.get(&key) == Some(&beat);
-        Ok(is_dead.then(|| Some(Write::guard(key, Expected::Is(beat)))))
+        Ok(is_dead.then(|| vec![Write::guard(key, Expected::Is(beat))]))
     }
 
     /// Takes the lock of this name, and waits for it if somebody has it; `None` once this much time has passed. The lock of

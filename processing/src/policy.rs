@@ -5,12 +5,15 @@ mod out;
 mod sink;
 mod tracked;
 
+use std::sync::Arc;
+
 use annals::{BoxError, StoredEvent};
 use async_trait::async_trait;
 
 pub use log::LogUpTo;
 pub use out::Out;
 pub use sink::PolicySink;
+pub(crate) use sink::failed;
 
 /// What follows from an event: events of other streams.
 ///
@@ -54,4 +57,16 @@ pub trait Policy: Send + Sync + 'static {
         log: &LogUpTo,
         out: &mut Out,
     ) -> Result<(), BoxError>;
+}
+
+#[async_trait]
+impl<P: Policy + ?Sized> Policy for Arc<P> {
+    async fn react(
+        &self,
+        event: &StoredEvent,
+        log: &LogUpTo,
+        out: &mut Out,
+    ) -> Result<(), BoxError> {
+        (**self).react(event, log, out).await
+    }
 }

@@ -10,7 +10,7 @@ use annals::{
     Append, BoxError, Error, EventId, EventStore, KnownIds, QueryItem, ReadOptions, Source,
     StoredEvent, WriteCondition,
 };
-use annals_state::{StateStore, Write};
+use annals_state::{StateError, StateStore, Write};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 
@@ -232,8 +232,20 @@ impl<P: Policy> PolicySink<P> {
     }
 }
 
-/// What a policy said of an event; a store that is away is not its failure.
+/// What a handler said of an event. A store that is away is not its failure, nor is a commit that another processor was
+/// faster with.
 pub(crate) fn failed(input: &StoredEvent, error: BoxError) -> SinkError {
+    let error = match error.downcast::<StateError>() {
+        Ok(error) => {
+            return match *error {
+                StateError::Unavailable(_)
+                | StateError::OutcomeUnknown(_)
+                | StateError::Conflict(_) => SinkError::State(*error),
+                _ => SinkError::handler(input, error),
+            };
+        }
+        Err(error) => error,
+    };
     match error.downcast::<Error>() {
         Ok(error) if matches!(*error, Error::Unavailable(_) | Error::OutcomeUnknown(_)) => {
             SinkError::Log(*error)
