@@ -6,6 +6,7 @@ pub mod chart;
 pub mod course_enrolment;
 pub mod git;
 pub mod import;
+pub mod orders;
 pub mod quickstart;
 pub mod repository;
 pub mod store;
@@ -14,6 +15,7 @@ pub mod tables;
 pub mod terminal;
 pub mod training_school;
 pub mod universe;
+pub mod workflows;
 
 /// The programs in the READMEs are tests of the documentation.
 #[cfg(doctest)]
