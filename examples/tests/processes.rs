@@ -172,18 +172,27 @@ async fn g1_g2_of_three_processes_one_is_killed_and_one_stopped_and_continued_ag
         let mut processes = vec![share(), share(), share()];
         let mut placed = 0;
         for _ in 0..often("ANNALS_ROUNDS", 2) {
-            orders::place(&log, placed..placed + 5).await?;
+            // A stopped process may hold the lock of the database: who appends waits for it.
+            let log_of_orders = log.clone();
+            let placing = tokio::spawn(async move {
+                for number in placed..placed + 10 {
+                    orders::place(&log_of_orders, number..number + 1).await?;
+                    tokio::time::sleep(BEAT).await;
+                }
+                Ok::<_, BoxError>(())
+            });
+            tokio::time::sleep(BEAT).await;
             let stopped = processes.remove(0);
             stopped.signal("-STOP");
             processes.remove(0).kill();
             processes.push(share());
-            orders::place(&log, placed + 5..placed + 10).await?;
-            placed += 10;
             // Long enough to be dead to the others twice, who take its parts unless it holds a lock of the database. It is
             // continued then, in the middle of something.
             tokio::time::sleep(BEAT * 10).await;
             stopped.signal("-CONT");
             processes.push(stopped);
+            placing.await??;
+            placed += 10;
             let all = usize::try_from(placed)?;
             until("all are done", async || orders::is_done(&log, all).await).await?;
             until("all are noted", async || orders::is_noted(&state, placed).await).await?;

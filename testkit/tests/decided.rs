@@ -58,7 +58,7 @@ fn placed() -> (StreamId, NewEvent) {
 #[test]
 fn y2_a_decision_that_is_not_the_same_when_it_is_made_again_fails_the_test() {
     let (order, event) = placed();
-    given(Fault::None).when(&order, event.clone()).then("bills/o-1", &["billed"]);
+    let _given = given(Fault::None).when(&order, event.clone()).then("bills/o-1", &["billed"]);
     for fault in [Fault::Counts, Fault::Changes] {
         let event = event.clone();
         let tested = catch_unwind(AssertUnwindSafe(|| drop(given(fault).when(&order, event))));
@@ -69,8 +69,8 @@ fn y2_a_decision_that_is_not_the_same_when_it_is_made_again_fails_the_test() {
 #[test]
 fn y1_what_cannot_be_decided_or_appended_is_an_error_that_a_test_sees() {
     let (order, event) = placed();
-    given(Fault::Fails).when(&order, event.clone()).then_error("no paper");
-    given(Fault::Reserved).when(&order, event.clone()).then_error("reserved");
+    let _given = given(Fault::Fails).when(&order, event.clone()).then_error("no paper");
+    let _given = given(Fault::Reserved).when(&order, event.clone()).then_error("reserved");
     let other = NewEvent::json("closed", &1).unwrap();
-    given(Fault::None).event(&order, event).when(&order, other).then_nothing();
+    let _given = given(Fault::None).event(&order, event).when(&order, other).then_nothing();
 }
