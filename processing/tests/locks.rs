@@ -151,10 +151,7 @@ fn q9_without_its_keeper_nothing_is_locked() {
 
 /// Adds one to a number under the lock, in two commits: who has read it in between would lose one.
 async fn count(locks: &Locks, state: &dyn StateStore, timer: &ManualTimer) -> bool {
-    let lock = match locks.wait_for("import", SECOND * 30).await {
-        Ok(Some(lock)) => lock,
-        Ok(None) | Err(_) => return false,
-    };
+    let Ok(Some(lock)) = locks.wait_for("import", SECOND * 30).await else { return false };
     let key = DocumentKey::new("counted", "number").unwrap();
     let Ok(found) = get_all(state, vec![key.clone()]).await else { return false };
     let before: u64 = found[0].as_ref().map_or(0, |found| found.body.to_json().unwrap());

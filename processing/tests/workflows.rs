@@ -209,7 +209,7 @@ fn y7_y8_whatever_is_killed_or_fails_each_complete_order_is_shipped_once() {
         assert_eq!(shipped, wanted, "seed {seed}");
         // Nothing is dispatched that is not recorded.
         let recorded: Vec<EventId> =
-            block_on(all(&world.store, category("shipping"))).iter().map(|one| one.id()).collect();
+            block_on(all(&world.store, category("shipping"))).iter().map(StoredEvent::id).collect();
         assert!(place.done.lock().unwrap().iter().all(|id| recorded.contains(id)), "seed {seed}");
     }
 }
