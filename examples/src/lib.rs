@@ -9,6 +9,7 @@ pub mod erasure;
 pub mod git;
 pub mod import;
 pub mod integrity;
+pub mod orders;
 pub mod quickstart;
 pub mod repository;
 pub mod store;
@@ -17,6 +18,7 @@ pub mod tables;
 pub mod terminal;
 pub mod training_school;
 pub mod universe;
+pub mod workflows;
 
 /// The programs in the READMEs are tests of the documentation.
 #[cfg(doctest)]
