@@ -1,5 +1,6 @@
 //! The writer: one thread with one connection, which commits what is queued together.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,8 @@ struct Head {
 
 /// Its memory of the log holds inside a transaction, and only while no other connection has written.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    session: Session,
+pub(crate) struct Writer<C = Connection> {
+    session: Session<C>,
     /// None of a store in memory.
     wal: Option<Wal>,
     file: Option<Opened>,
@@ -318,9 +319,29 @@ impl Writer {
             let _ = self.session.execute("ROLLBACK");
         }
     }
+}
+
+impl<C: Borrow<Connection>> Writer<C> {
+    /// A writer in a transaction that is under way on `connection`, for as long as nothing is undone in it.
+    #[cfg(feature = "state")]
+    pub(crate) fn within(connection: C, options: &SqliteOptions) -> Outcome<Self> {
+        let bound = options.common.cache_bound;
+        let session = Session::new(connection, bound, Arc::default());
+        Ok(Self {
+            head: Some(session.head()?),
+            session,
+            wal: None,
+            file: None,
+            lock_timeout: options.common.lock_timeout,
+            bell: Bell::default(),
+            streams: Cache::new(bound),
+            data_version: 0,
+            wrote: false,
+        })
+    }
 
     /// Judges a task and makes it. An inner error refuses this task only; nothing of it was written.
-    fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
+    pub(crate) fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
         let (heads, first) = match self.judge_append(job, checked)? {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(Refused::Append(refusal))),
