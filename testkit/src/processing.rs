@@ -20,6 +20,6 @@ mod timer;
 pub use broken::{BrokenSink, broken_sinks};
 pub use chaos::{Chaos, Odds};
 pub use given::Given;
-pub use interleaving::{Interleaving, Task};
+pub use interleaving::{Interleaving, Outside, Task};
 pub use suite::{SinkCheck, SinkHarness, sink_checks};
 pub use timer::ManualTimer;

@@ -2,6 +2,7 @@
 //! makes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::{
     BoxError, EventStore, NewEvent, Payload, ReadOptions, StorageAdapter, StreamId, WriteCondition,
@@ -15,12 +16,11 @@ use super::chaos::{Chaos, Odds};
 use super::interleaving::Interleaving;
 use super::timer::ManualTimer;
 
-/// How the suite makes sinks, and sees what they made. Time is virtual and tasks run in an order that a seed draws, so the
-/// stores must be of this process: a sink over a database is checked over a store in memory, and its adapter by the suites
-/// of stores.
+/// How the suite makes sinks, and sees what they made. Time is virtual, and tasks run in an order that a seed draws. Calls
+/// of the stores are waited for: with stores in memory a seed repeats its run exactly.
 #[async_trait]
 pub trait SinkHarness: Send + Sync {
-    /// A state store that is empty.
+    /// A state store that is empty. For each run it is made after the log, so that it may be of the same adapter.
     fn state(&self) -> Arc<dyn StateStore>;
 
     /// An adapter that is empty.
@@ -35,6 +35,12 @@ pub trait SinkHarness: Send + Sync {
     /// What the sink has made, as a text that is equal exactly if the effect is: of each event once, in the order of each
     /// stream.
     async fn effect(&self, state: &dyn StateStore) -> Result<String, BoxError>;
+
+    /// For how long a store that is followed may take to say what was appended before time moves on. Nothing for stores in
+    /// memory.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A check of the suite.
@@ -133,13 +139,15 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(harness: &'a dyn SinkHarness, seed: u64) -> Self {
         let timer = ManualTimer::new();
-        let log = Chaos::new(harness.log(), seed, Odds::CALM);
+        let tasks = Interleaving::new(seed, timer.clone()).with_patience(harness.patience());
+        let log = Chaos::new(harness.log(), seed, Odds::CALM).with_outside(tasks.outside());
+        let state = Chaos::new(harness.state(), seed ^ 0x51_4b, Odds::CALM);
         Self {
             harness,
-            state: Chaos::new(harness.state(), seed ^ 0x51_4b, Odds::CALM),
+            state: state.with_outside(tasks.outside()),
             store: EventStore::new(log.clone()),
             log,
-            tasks: Interleaving::new(seed, timer.clone()),
+            tasks,
             timer,
         }
     }
