@@ -3,10 +3,12 @@
 //! | to | use |
 //! |---|---|
 //! | keep documents that are made from events | [`View`], [`Processor::view`] |
+//! | the same of an enum of `annals-domain` | `EventView`, with the feature `domain` |
 //! | make something else of events | [`Sink`], [`Processor::sink`] |
 //! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
 //! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
-//! | share the work among several processors | [`Partitions`] |
+//! | share the work among several processors | [`Partitions`], [`split`] |
+//! | remove what was made of a person's data | [`ViewSweep`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
@@ -21,6 +23,7 @@ mod control;
 mod error;
 mod failing;
 mod handle;
+mod inline;
 mod measure;
 mod parked;
 mod partition;
@@ -31,10 +34,14 @@ mod reset;
 mod runner;
 mod services;
 mod sink;
+mod split;
 mod status;
+mod sweep;
 mod timer;
 mod token;
 mod tracking;
+#[cfg(feature = "domain")]
+mod typed;
 mod versions;
 mod view;
 mod waiting;
@@ -47,6 +54,7 @@ pub use control::{Reported, reported};
 pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
 pub use handle::Handle;
+pub use inline::{Inline, InlineError, Inlined, Placed};
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
 pub use processor::Processor;
@@ -55,7 +63,9 @@ pub use requests::ask;
 pub use reset::reset;
 pub use services::{ServiceError, Services, ServicesHandle, Stopping};
 pub use sink::{Batch, Sink, SinkError};
+pub use split::split;
 pub use status::{Limits, Phase, Status};
+pub use sweep::ViewSweep;
 #[cfg(feature = "timer")]
 pub use timer::SystemTimer;
 pub use timer::Timer;
@@ -63,5 +73,7 @@ pub use timer::Timer;
 pub use timer::TokioTimer;
 pub use token::{InvalidToken, Token};
 pub use tracking::{LastEvent, Suspect, Tracking};
+#[cfg(feature = "domain")]
+pub use typed::{EventView, Typed, events_of};
 pub use versions::Versions;
 pub use view::{View, ViewSink};

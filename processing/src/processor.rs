@@ -62,7 +62,7 @@ use crate::view::{View, ViewSink};
 /// ```
 #[must_use = "a processor does nothing until it runs"]
 pub struct Processor {
-    runner: Runner,
+    pub(crate) runner: Runner,
     /// However the processor ends, its handles learn it.
     ended: EndsWithIt,
 }
@@ -108,6 +108,7 @@ impl Processor {
             failures: 0,
             known: [None, None],
             lost: false,
+            looking: Vec::new(),
         };
         Ok(Self { runner, ended: EndsWithIt(shared) })
     }

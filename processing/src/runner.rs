@@ -15,11 +15,12 @@ use uuid::Uuid;
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
 use crate::failing::{Errors, Jitter};
-use crate::handle::{Shared, chain};
+use crate::handle::{Asked, Shared, chain};
 use crate::measure;
 use crate::parked::ParkedSet;
 use crate::reset;
 use crate::sink::Sink;
+use crate::split;
 use crate::status::Phase;
 use crate::timer::Timer;
 use crate::tracking::{Definition, Fence, Held, Tracking, commit, get_both, put};
@@ -59,6 +60,8 @@ pub(crate) struct Runner {
     /// The revisions of the tracking that this processor read or tried to make last: any other one is a rival's.
     pub(crate) known: [Option<Revision>; 2],
     pub(crate) lost: bool,
+    /// Who asked to look at the log, and waits for it.
+    pub(crate) looking: Vec<Asked>,
 }
 
 /// What a processor knows from the moment when it reads its tracking until it loses track.
@@ -214,6 +217,10 @@ impl Runner {
                     .await?;
                 continue;
             }
+            if stored.splitting.is_some() {
+                split::finish(&*self.state, &self.claim, &stored, definition).await?;
+                continue;
+            }
             wanted.check(&self.claim, &stored)?;
             let tracking = tracking.unwrap_or_default();
             let most = self.options.max_parked.saturating_add(1);
@@ -241,6 +248,7 @@ impl Runner {
             query: self.query.to_string(),
             version: self.options.version,
             resetting: false,
+            splitting: None,
         }
     }
 
@@ -292,6 +300,7 @@ impl Runner {
         // A follow of some events says nothing when others are appended: how far the log is is looked at now and then.
         let looks = follows && self.query != Query::All;
         let mut looked = None;
+        let mut is_at_head = false;
         let mut idle = 0;
         loop {
             if self.shared.is_stopping() {
@@ -301,8 +310,10 @@ impl Runner {
             if session.tracked().paused {
                 return Err(Halt::Reload);
             }
-            if self.shared.is_waited_for(session.seen) && looked.take().is_some() {
+            let is_waited_for = self.shared.is_waited_for(session.seen) && looks;
+            if (is_waited_for || !self.looking.is_empty()) && std::mem::take(&mut is_at_head) {
                 pages = self.pages(session.seen, follows);
+                looked = None;
             }
             let since = |then| self.timer.elapsed().saturating_sub(then);
             let is_behind = session.seen > session.tracked().after;
@@ -321,7 +332,7 @@ impl Runner {
                 Next::Due => {
                     pages = self.pages(session.seen, follows);
                     idle = (idle + 1).min(MOST_IDLE);
-                    looked = None;
+                    (looked, is_at_head) = (None, false);
                     continue;
                 }
                 Next::Page(None) => break,
@@ -360,6 +371,8 @@ impl Runner {
                 }
                 self.apply(session, std::mem::take(&mut batch), through).await?;
                 bytes = 0;
+                is_at_head = true;
+                self.answer_looks(session).await?;
                 let pause = self.options.beat.saturating_mul(1 << idle);
                 looked = looks.then(|| (self.timer.elapsed(), pause));
                 self.shared.update(&*self.timer, |status| {
@@ -367,7 +380,7 @@ impl Runner {
                     status.error = None;
                 });
             } else {
-                looked = None;
+                (looked, is_at_head) = (None, false);
                 if batch.is_empty() {
                     self.reached(session, through);
                 }

@@ -222,6 +222,26 @@ fn p8_waits_return_at_once_or_end_with_what_ended_them() {
     assert!(matches!(error, ProcessingError::Ended), "{error}");
 }
 
+/// A wait for what is not there yet makes a processor of some events look once, not all the time.
+#[test]
+fn p8_a_wait_for_what_is_not_there_ends_at_its_time() {
+    let world = World::new();
+    let mut tasks = world.tasks(3);
+    let others = annals::CategoryName::from_static("others");
+    let processor = world.processor().with_query(others).unwrap();
+    let handle = processor.handle();
+    tasks.spawn(async move { processor.run().await.unwrap() });
+    let same = world.clone();
+    tasks.block_on(async move {
+        let stored = same.append("s-0", &["counted"]).await;
+        handle.wait(stored[0].sequence_number, SECOND / 10).await.unwrap();
+        let waits = (2..8).map(|wanted| handle.wait(number(wanted), SECOND * 3));
+        for late in futures_util::future::join_all(waits).await {
+            assert!(matches!(late, Err(ProcessingError::Timeout { .. })), "{late:?}");
+        }
+    });
+}
+
 #[test]
 fn p9_stop_finishes_the_batch_in_hand_and_gives_the_claim_back() {
     for seed in 0..50 {

@@ -119,6 +119,8 @@ use crate::runtime::Engine;
 use crate::session::Session;
 #[cfg(feature = "state")]
 pub use crate::state::PostgresState;
+#[cfg(feature = "views")]
+pub use crate::state::views::{InlineView, SqlView, SqlViewSink};
 use crate::store::Store;
 use crate::writer::{Request, Writer};
 

@@ -3,6 +3,8 @@
 mod call;
 mod read;
 mod together;
+#[cfg(feature = "views")]
+pub(crate) mod views;
 mod writer;
 
 use std::fmt;

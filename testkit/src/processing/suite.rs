@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_executor::block_on;
 
 use super::chaos::{Chaos, Odds};
-use super::interleaving::Interleaving;
+use super::interleaving::{Interleaving, Outside};
 use super::timer::ManualTimer;
 
 /// How the suite makes sinks, and sees what they made. Time is virtual, and tasks run in an order that a seed draws. Calls
@@ -160,6 +160,7 @@ impl<'a> Bench<'a> {
     fn processor(&self, batch: usize) -> Result<Processor, String> {
         let state: Arc<dyn StateStore> = Arc::new(self.state.clone());
         let sink = self.harness.sink(Arc::clone(&state));
+        let sink = Outsider { sink, outside: self.tasks.outside() };
         let timer = self.timer.clone();
         let made = Processor::sink("sink-suite", &self.store, state, sink, timer);
         let made = made.map_err(|error| error.to_string())?.with_batch(batch, 1 << 20);
@@ -190,6 +191,17 @@ impl<'a> Bench<'a> {
         block_on(effect).map_err(|error| error.to_string())
     }
 
+    /// How many events the tracking says were applied.
+    fn tracked(&self) -> Result<u64, String> {
+        let key = DocumentKey::new("annals.tracking", "sink-suite/log/whole");
+        let key = key.map_err(|error| error.to_string())?;
+        let found = block_on(get_all(self.state.inner(), vec![key]));
+        let found = found.map_err(|error| error.to_string())?.pop().flatten();
+        let Some(document) = found else { return Ok(0) };
+        let tracking: Tracking = document.body.to_json().map_err(|error| error.to_string())?;
+        Ok(tracking.events)
+    }
+
     /// What one quiet run of the same log makes, event by event.
     fn expected(&self) -> Result<String, String> {
         let mut quiet = Bench::new(self.harness, 0);
@@ -212,6 +224,27 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// A sink that may make its effect where no store of the suite sees it.
+struct Outsider {
+    sink: Box<dyn Sink>,
+    outside: Outside,
+}
+
+#[async_trait]
+impl Sink for Outsider {
+    async fn take(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
+        self.outside.wait_for(self.sink.take(batch)).await
+    }
+
+    fn forget(&mut self) {
+        self.sink.forget();
+    }
+
+    async fn clear(&mut self, guard: &Write) -> Result<(), SinkError> {
+        self.outside.wait_for(self.sink.clear(guard)).await
+    }
+}
+
 fn batches(harness: &dyn SinkHarness, seed: u64) -> Result<(), String> {
     let mut bench = Bench::new(harness, seed);
     bench.append(0, EVENTS)?;
@@ -227,23 +260,18 @@ fn dropped(harness: &dyn SinkHarness, seed: u64) -> Result<(), String> {
     let steps = bench.tasks.draw(80);
     bench.tasks.steps(steps);
     bench.tasks.kill(task);
-    let key = DocumentKey::new("annals.tracking", "sink-suite/log/whole");
-    let key = key.map_err(|error| error.to_string())?;
-    let found = block_on(get_all(bench.state.inner(), vec![key]));
-    let found = found.map_err(|error| error.to_string())?.pop().flatten();
-    let tracked = match found {
-        Some(document) => {
-            let tracking: Tracking = document.body.to_json().map_err(|error| error.to_string())?;
-            tracking.events
+    // A commit that was under way may be made until it is seen: what is seen before and after the effect is true of it.
+    let (tracked, effect) = loop {
+        let (before, effect, after) = (bench.tracked()?, bench.effect()?, bench.tracked()?);
+        if before == after {
+            break (after, effect);
         }
-        None => 0,
     };
     // What is tracked is there, and no more.
     let mut quiet = Bench::new(harness, 0);
     quiet.append(0, tracked)?;
     quiet.settle(1)?;
-    let (effect, expected) = (bench.effect()?, quiet.effect()?);
-    if effect != expected {
+    if effect != quiet.effect()? {
         return Err(format!("{tracked} events are tracked, and the effect is\n{effect}"));
     }
     bench.settle(3)?;
