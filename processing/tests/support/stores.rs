@@ -71,8 +71,12 @@ impl Ground {
         }
     }
 
+    pub fn url(&self) -> &str {
+        self.url.as_deref().unwrap()
+    }
+
     pub fn postgres(&self, schema: &str) -> PostgresOptions {
-        let url = self.url.as_deref().unwrap();
+        let url = self.url();
         // The machine may be busy with other tests.
         let patient = std::time::Duration::from_secs(20);
         PostgresOptions::new(url).unwrap().with_schema(schema).with_pool_timeout(patient)
