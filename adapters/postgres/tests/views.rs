@@ -253,8 +253,12 @@ async fn a_reset_empties_the_tables_and_fills_them_again() {
 }
 
 fn inline(world: &World) -> InlineView<Rows> {
-    let timer = ManualTimer::new();
-    InlineView::new("rows", &world.adapter, world.rows.clone(), timer, Ok).unwrap()
+    let timer = annals_processing::TokioTimer::default();
+    // Two of them catch up in turn.
+    let prepare = |processor: annals_processing::Processor| {
+        Ok(processor.with_beat(Duration::from_millis(20)))
+    };
+    InlineView::new("rows", &world.adapter, world.rows.clone(), timer, prepare).unwrap()
 }
 
 #[tokio::test]

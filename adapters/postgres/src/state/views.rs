@@ -286,10 +286,14 @@ impl<V: SqlView> InlineView<V> {
         adapter.notify();
         for _ in 0..TRIES {
             let trying = self.append_once(&writes);
-            if let Some(stored) = adapter.shared.source.engine.enter(trying).await? {
-                return Ok(stored);
+            match adapter.shared.source.engine.enter(trying).await {
+                Ok(Some(stored)) => return Ok(stored),
+                // Its processor has moved between.
+                Err(InlineError::State(StateError::Conflict(_))) => continue,
+                // Others have appended without the view.
+                Ok(None) => {}
+                Err(error) => return Err(error),
             }
-            // Others have appended without the view.
             self.processor.lock().await.settle().await?;
         }
         Err(Error::unavailable("others append all the time without the inline view").into())
