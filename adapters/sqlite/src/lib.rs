@@ -85,9 +85,13 @@ pub use crate::options::{SqliteOptions, Synchronous};
 use crate::place::Place;
 #[cfg(feature = "state")]
 pub use crate::state::SqliteState;
+#[cfg(feature = "views")]
+pub use crate::state::views::{InlineView, SqlView, SqlViewSink};
 use crate::threads::{Readers, Reads};
 use crate::watch::Watch;
 use crate::writer::Request;
+#[cfg(feature = "views")]
+pub use rusqlite;
 
 const NAME: &str = "sqlite";
 

@@ -3,6 +3,8 @@
 mod commit;
 mod job;
 mod read;
+#[cfg(feature = "views")]
+pub(crate) mod views;
 
 use std::fmt;
 

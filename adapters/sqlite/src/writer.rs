@@ -1,5 +1,8 @@
 //! The writer: one thread with one connection, which commits what is queued together.
 
+#[cfg(feature = "views")]
+mod views;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -321,6 +324,12 @@ impl Writer {
 
     /// Judges a task and makes it. An inner error refuses this task only; nothing of it was written.
     fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
+        #[cfg(feature = "views")]
+        if let Task::Commit(with) = job
+            && let Some(work) = with.work()
+        {
+            return self.place_with(job, work, checked);
+        }
         let (heads, first) = match self.judge_append(job, checked)? {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(Refused::Append(refusal))),

@@ -20,6 +20,9 @@ type Answer = Result<(Placement, Vec<Append>), TogetherError>;
 pub(crate) struct Job {
     commit: Commit,
     writes: Vec<Append>,
+    /// What else is done in the transaction.
+    #[cfg(feature = "views")]
+    work: Option<crate::state::views::Work>,
     recorded_at: OffsetDateTime,
     reply: Option<oneshot::Sender<Answer>>,
     /// Whether the writer has begun with it.
@@ -34,16 +37,61 @@ pub(super) async fn commit(
     writes: Vec<Append>,
     recorded_at: OffsetDateTime,
 ) -> Result<Vec<StoredEvent>, TogetherError> {
-    let room = queue.reserve(commit.writes.len() + count(&writes))?;
-    let (reply, answer) = oneshot::channel();
-    let job =
-        Job { commit, writes, recorded_at, reply: Some(reply), taken: false, room: Some(room) };
+    let (job, answer) = Job::new(queue, commit, writes, recorded_at)?;
+    send(queue, job, answer).await
+}
+
+/// The same with what else is done in the transaction.
+#[cfg(feature = "views")]
+pub(super) async fn commit_with(
+    queue: &Queue<Request>,
+    work: crate::state::views::Work,
+    writes: Vec<Append>,
+    recorded_at: OffsetDateTime,
+) -> Result<Vec<StoredEvent>, TogetherError> {
+    let (mut job, answer) = Job::new(queue, Commit::new([]), writes, recorded_at)?;
+    job.work = Some(work);
+    send(queue, job, answer).await
+}
+
+async fn send(
+    queue: &Queue<Request>,
+    job: Job,
+    answer: oneshot::Receiver<Answer>,
+) -> Result<Vec<StoredEvent>, TogetherError> {
+    let recorded_at = job.recorded_at;
     queue.send(Request::Commit(Box::new(job)))?;
     let (placement, writes) = answer.await.unwrap_or_else(|_| Err(Error::closed(NAME).into()))?;
     Ok(placement.events(writes, recorded_at))
 }
 
 impl Job {
+    fn new(
+        queue: &Queue<Request>,
+        commit: Commit,
+        writes: Vec<Append>,
+        recorded_at: OffsetDateTime,
+    ) -> Result<(Self, oneshot::Receiver<Answer>), TogetherError> {
+        let room = queue.reserve(commit.writes.len() + count(&writes))?;
+        let (reply, answer) = oneshot::channel();
+        let job = Self {
+            commit,
+            writes,
+            #[cfg(feature = "views")]
+            work: None,
+            recorded_at,
+            reply: Some(reply),
+            taken: false,
+            room: Some(room),
+        };
+        Ok((job, answer))
+    }
+
+    #[cfg(feature = "views")]
+    pub(crate) fn work(&self) -> Option<&crate::state::views::Work> {
+        self.work.as_ref()
+    }
+
     pub(crate) fn commit(&self) -> &Commit {
         &self.commit
     }
