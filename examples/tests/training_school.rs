@@ -56,13 +56,12 @@ impl Place {
             return Ok(None);
         };
         let name = format!("school_{}", EventId::generate().as_uuid().simple());
-        let mut config: annals_postgres::tokio_postgres::Config = url.parse()?;
+        let config: annals_postgres::tokio_postgres::Config = url.parse()?;
         let (admin, connection) = config.connect(annals_postgres::tokio_postgres::NoTls).await?;
         let connection = tokio::spawn(connection);
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         drop(admin);
         connection.await??;
-        config.dbname(&name);
         let (base, _) = url.rsplit_once('/').ok_or("a URL with a database")?;
         Ok(Some(Self::named(format!("{base}/{name}"), None).await?))
     }

@@ -108,6 +108,9 @@ impl Inline {
             after: to,
             last: given.last().map(Into::into).or(tracking.value.last),
             events: tracking.value.events + given.len() as u64,
+            // Who had events in hand has lost them: the batch is of all that there is.
+            owner: None,
+            suspect: None,
             ..tracking.value.clone()
         };
         let fence = Fence { claim: self.claim.clone(), tracking, definition: definition.revision };

@@ -171,7 +171,7 @@ impl Runner {
                     ProcessingError::misuse("a document of the batch was changed by others");
                 self.back_off(&error).await;
             } else if self.is_rivals(&session) {
-                return self.stand_by(session).await;
+                return self.stand_by(session, follows).await;
             }
         }
         self.known = [session.fence.tracking.revision, None];

@@ -175,10 +175,10 @@ impl<V: View> ViewSweep<V> {
             }
             left = self.concerned(subject, changed).await?;
         }
-        match left.is_empty() {
-            true => Ok(removed),
-            false => Err(StateError::unavailable("documents change all the time").into()),
+        if left.is_empty() {
+            return Ok(removed);
         }
+        Err(StateError::unavailable("documents change all the time").into())
     }
 
     async fn replace(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use annals::{BoxError, NewEvent, StorageAdapter, StreamId};
 use annals_processing::{Sink, ViewSink};
 use annals_state::{Collection, CollectionName, Scan, StateStore};
-use annals_testkit::processing::{SinkHarness, sink_checks};
+use annals_testkit::processing::{SinkHarness, broken_sinks, sink_checks};
 use futures_util::TryStreamExt;
 use support::Counts;
 use support::stores::{Both, Ground, Kind};
@@ -99,4 +99,22 @@ pairs! {
     a_log_in_postgres_and_a_state_in_sqlite Postgres Sqlite false;
     a_log_and_a_state_of_one_postgres_adapter Postgres Postgres true;
     a_log_and_a_state_of_two_postgres_adapters Postgres Postgres false;
+}
+
+/// What the suite proves of a sink in memory it proves over files as well: broken ones are caught there, too.
+#[test]
+fn broken_sinks_are_caught_over_files() {
+    let ground = Arc::new(Ground::of(&[Kind::Sqlite]).unwrap());
+    let caught_here = ["sink.batches", "sink.kills", "sink.reset", "sink.empty", "sink.errors"];
+    for sink in broken_sinks() {
+        let Some(name) = sink.caught_by.iter().find(|name| caught_here.contains(name)) else {
+            continue;
+        };
+        let (logs, states) = (Arc::clone(&ground), Arc::clone(&ground));
+        let harness = sink
+            .harness(move || logs.open(Kind::Sqlite).log, move || states.open(Kind::Sqlite).state);
+        let check = sink_checks().iter().find(|check| check.name == *name).unwrap();
+        let caught = check.run(&harness, 0..40);
+        assert!(caught.is_err(), "a sink that {} passes {name}", sink.about);
+    }
 }

@@ -216,10 +216,9 @@ impl<A: StorageAdapter> StorageAdapter for Chaos<A> {
             if chaos.is_unavailable() {
                 return Some((Err(Error::unavailable(AWAY)), (pages, chaos, true, false)));
             }
-            let page = match waits {
-                true => pages.next().await,
-                false => chaos.outside.wait_for(pages.next()).await,
-            }?;
+            let page =
+                if waits { pages.next().await } else { chaos.outside.wait_for(pages.next()).await };
+            let page = page?;
             let waits = follows && page.as_ref().is_ok_and(|page| page.at_head);
             Some((page, (pages, chaos, false, waits)))
         })
