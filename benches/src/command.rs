@@ -13,6 +13,7 @@ use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
+use crate::views::{self, Stores, Thorough};
 use crate::{annals_store, beside, builds, limits, page, report};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
@@ -32,6 +33,8 @@ enum Task {
     Compare(Compare),
     /// Appends beside idle and reading followers.
     Beside(Beside),
+    /// Views: rebuilds, commits, latencies, idle processors.
+    Views(Views),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -42,6 +45,19 @@ struct Beside {
     #[arg(long, value_enum)]
     store: Vec<Ground>,
     /// Short repetitions: less than a minute in all.
+    #[arg(long)]
+    quick: bool,
+    /// Where files of stores lie while it runs.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Views {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// Small logs and one round: whether it works.
     #[arg(long)]
     quick: bool,
     /// Where files of stores lie while it runs.
@@ -140,6 +156,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
             (false, _) => compare_all(&compare, None).await,
         },
         Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Views(views) => measure_views(&views).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -190,6 +207,28 @@ async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
         let place = async || ground.place(&folder).await;
         let time = std::time::Duration::from_millis(time);
         let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_views(views: &Views) -> Result<ExitCode, BoxError> {
+    let thorough = if views.quick { Thorough::QUICK } else { Thorough::FULL };
+    let folder = folder(views.folder.as_deref())?;
+    let grounds = match &*views.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    println!("{}\n", Machine::mark());
+    println!("| store | what | unit | median | min–max |");
+    println!("|---|---|---|---|---|");
+    for ground in grounds {
+        let open = async || match ground {
+            Ground::Memory => Ok(Stores::memory()),
+            Ground::Sqlite => Stores::sqlite(&folder).await,
+            Ground::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
+        };
+        let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p annals-benches -- compare --quick
 //! cargo run --release -p annals-benches -- compare --quick --peers
+//! cargo run --release -p annals-benches -- views
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -88,4 +89,5 @@ pub mod place;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod views;
 pub mod workload;

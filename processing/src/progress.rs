@@ -99,9 +99,9 @@ impl Progress {
     ) -> Result<()> {
         let Some(wanted) = until.into() else { return Ok(()) };
         let mut looks = Looks::default();
-        let waited = self.wait_with(wanted, timeout, &mut looks).await;
+        let outcome = self.wait_with(wanted, timeout, &mut looks).await;
         looks.withdraw(&*self.state).await;
-        waited
+        outcome
     }
 
     async fn wait_with(

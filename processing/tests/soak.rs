@@ -2,6 +2,7 @@
 //! counted once. For some seconds, or as many as `ANNALS_SOAK_SECONDS` says.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "it lasts a time")]
 
 mod support;
 
