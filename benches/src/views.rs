@@ -407,12 +407,12 @@ async fn soon(ground: &str, stores: Stores, thorough: Thorough) -> Result<Vec<St
     for nth in 0..thorough.waits + 10 {
         let begun = Instant::now();
         let stream = stores.log.stream(stream(nth % STREAMS)?);
-        let stored = stream.append([sample::event()], WriteCondition::Always).await?;
+        let appends = stream.append([sample::event()], WriteCondition::Always).await?;
         let appended = Instant::now();
-        let wanted = stored.first().ok_or("an event")?.sequence_number;
+        let wanted = appends.first().ok_or("an event")?.sequence_number;
         loop {
-            let received = tokio::time::timeout(Duration::from_secs(60), receiver.recv()).await?;
-            let (number, at) = received.ok_or("the processor has ended")?;
+            let next = tokio::time::timeout(Duration::from_secs(60), receiver.recv()).await?;
+            let (number, at) = next.ok_or("the processor has ended")?;
             if number == wanted {
                 // The first ones warm up.
                 if nth >= 10 {
