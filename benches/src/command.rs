@@ -13,7 +13,7 @@ use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
-use crate::{annals_store, beside, builds, limits, page, report};
+use crate::{annals_store, beside, builds, layers, limits, page, report};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -32,6 +32,8 @@ enum Task {
     Compare(Compare),
     /// Appends beside idle and reading followers.
     Beside(Beside),
+    /// Layers beside bare adapters.
+    Layers(Layers),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -42,6 +44,19 @@ struct Beside {
     #[arg(long, value_enum)]
     store: Vec<Ground>,
     /// Short repetitions: less than a minute in all.
+    #[arg(long)]
+    quick: bool,
+    /// Where files of stores lie while it runs.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Layers {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// Short repetitions and a small log: about a minute in all.
     #[arg(long)]
     quick: bool,
     /// Where files of stores lie while it runs.
@@ -140,6 +155,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
             (false, _) => compare_all(&compare, None).await,
         },
         Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Layers(layers) => measure_layers(&layers).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -192,6 +208,27 @@ async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
         let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
         println!("{}", lines.join("\n"));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_layers(arguments: &Layers) -> Result<ExitCode, BoxError> {
+    let effort = if arguments.quick { layers::Effort::QUICK } else { layers::Effort::FULL };
+    let folder = folder(arguments.folder.as_deref())?;
+    let grounds = match &*arguments.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    println!("{}\n", Machine::mark());
+    println!("| what | with layers | to without | min–max |");
+    println!("|---|---|---|---|");
+    for ground in grounds {
+        let (place, name) = (async || ground.place(&folder).await, format!("{ground:?}"));
+        println!("{}", layers::appending(&place, &name, effort).await?.join("\n"));
+        if *ground != Ground::Memory {
+            println!("{}", layers::scanning(&place, &name, effort).await?.join("\n"));
+        }
+    }
+    println!("{}", layers::alone(effort).await?.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 

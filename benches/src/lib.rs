@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p annals-benches -- compare --quick
 //! cargo run --release -p annals-benches -- compare --quick --peers
+//! cargo run --release -p annals-benches -- layers --quick
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -80,9 +81,11 @@ pub mod beside;
 pub mod builds;
 pub mod command;
 pub mod contestant;
+pub mod layers;
 pub mod limits;
 pub mod machine;
 pub mod measure;
+pub mod orders;
 pub mod page;
 pub mod place;
 pub mod report;
