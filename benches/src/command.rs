@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
 use crate::views::{self, Stores, Thorough};
-use crate::{annals_store, beside, builds, delivery, limits, page, report, scopes};
+use crate::{annals_store, beside, builds, delivery, layers, limits, page, report, scopes};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -44,6 +44,8 @@ enum Task {
     },
     /// Views: rebuilds, commits, latencies, idle processors.
     Views(Beside),
+    /// Layers beside bare adapters.
+    Layers(Beside),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -155,6 +157,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Delivery(delivery) => deliveries(&delivery).await,
         Task::Scopes { quick } => independent_scopes(quick).await,
         Task::Views(views) => measure_views(&views).await,
+        Task::Layers(layers) => measure_layers(&layers).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -260,6 +263,24 @@ async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
         let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
         println!("{}", lines.join("\n"));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_layers(arguments: &Beside) -> Result<ExitCode, BoxError> {
+    let effort = if arguments.quick { layers::Effort::QUICK } else { layers::Effort::FULL };
+    let folder = folder(arguments.folder.as_deref())?;
+    let grounds = grounds(&arguments.store);
+    println!("{}\n", Machine::mark());
+    println!("| what | with layers | to without | min–max |");
+    println!("|---|---|---|---|");
+    for ground in grounds {
+        let (place, name) = (async || ground.place(&folder).await, format!("{ground:?}"));
+        println!("{}", layers::appending(&place, &name, effort).await?.join("\n"));
+        if *ground != Ground::Memory {
+            println!("{}", layers::scanning(&place, &name, effort).await?.join("\n"));
+        }
+    }
+    println!("{}", layers::alone(effort).await?.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@
 //! cargo run --release -p annals-benches -- scopes --quick
 //! cargo run --release -p annals-benches -- builds OLD NEW
 //! cargo run --release -p annals-benches -- views
+//! cargo run --release -p annals-benches -- layers --quick
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -87,9 +88,11 @@ pub mod builds;
 pub mod command;
 pub mod contestant;
 pub mod delivery;
+pub mod layers;
 pub mod limits;
 pub mod machine;
 pub mod measure;
+pub mod orders;
 pub mod page;
 pub mod place;
 pub mod report;

@@ -12,8 +12,8 @@ mod common;
 use std::sync::Arc;
 
 use annals::{
-    Append, Encoding, Error, EventStore, Metadata, NewEvent, Payload, Predicate, Query,
-    ReadOptions, StorageAdapter, StoredEvent, StreamId, WriteCondition,
+    Append, Encoding, Error, Metadata, NewEvent, Payload, Predicate, Query, ReadOptions,
+    StorageAdapter, StoredEvent, StreamId, WriteCondition,
 };
 use annals_layers::{
     Chained, DataKeyId, DecodeError, IsForgotten, Key, KeyId, KeyRing, Personal, Shredding,
@@ -348,8 +348,8 @@ async fn l10_predicates_see_the_opened_event_and_the_redacted_one() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn l11_capabilities_have_room_for_what_sealing_adds() -> Outcome {
+#[tokio::test]
+async fn l11_capabilities_have_room_for_what_sealing_adds() -> Outcome {
     let store = Store::new();
     let inner = store.memory.capabilities();
     let outer = store.layer.capabilities();
@@ -358,11 +358,9 @@ fn l11_capabilities_have_room_for_what_sealing_adds() -> Outcome {
     assert_eq!(outer.with_max_payload_bytes(inner.max_payload_bytes), inner);
     let least = r#"{"$personal":"a","value":1}"#;
     let many = format!("[{}]", vec![least; 500].join(","));
-    futures_executor::block_on(async {
-        store.append(json(&many)).await.unwrap();
-        let grown = store.raw().await[0].payload().as_bytes().len();
-        assert!(grown <= 4 * many.len(), "{grown} of {}", many.len());
-    });
+    store.append(json(&many)).await?;
+    let grown = store.raw().await[0].payload().as_bytes().len();
+    assert!(grown <= 4 * many.len(), "{grown} of {}", many.len());
     Ok(())
 }
 

@@ -182,9 +182,9 @@ impl StorageAdapter for Toy {
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
         let this = self.clone();
         let open = move |page: annals::Page| {
-            let first = page.events.first().map(Toy::key_of);
+            let first = page.events.first().map(Self::key_of);
             page.try_map(|event| {
-                let own = Toy::key_of(&event);
+                let own = Self::key_of(&event);
                 let key = if this.fault == Fault::KeyOfAnotherEvent { first } else { Some(own) };
                 this.open(key.unwrap_or(own), &event)
             })
