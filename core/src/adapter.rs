@@ -28,7 +28,8 @@ use crate::query::{Query, ReadOptions};
 ///   given. A refused or failed append uses none where `contiguous_sequence` is declared.
 /// - **A4** Conditions are judged atomically with the write, all of one call on the store before it. Each loser
 ///   of a race gets `ConditionFailed`, never an error of the driver; an append whose condition holds is never
-///   refused.
+///   refused. Calls that meet or cross on streams wait for each other: `Unavailable` is for a wait that ran out of its
+///   bound.
 /// - **A5** Any error but `OutcomeUnknown` means that nothing was written.
 /// - **A6** A future that is dropped at any await leaves all or nothing stored, and nothing locked or half open.
 /// - **A7** An [`Append`] without events is a guard: its condition is judged, nothing is stored. A known event id
@@ -41,7 +42,8 @@ use crate::query::{Query, ReadOptions};
 ///   same scope (log, category or stream, as `Capabilities::order` declares). A wider read is rejected unless
 ///   `ReadOptions::allow_skips` permits it.
 /// - **R3** What was appended is read back equal: payload bytes, metadata, names, tags, id, times to the
-///   microsecond in UTC; and what `append` returned equals what is read.
+///   microsecond in UTC; and what `append` returned equals what is read. Names of every kind work up to their 255 bytes,
+///   and calls and queries as large as the limits in [`Capabilities`] say.
 /// - **R4** The result does not depend on page sizes. Between polls a page holds no connection, lock or
 ///   transaction that an append of the same caller could need: a pool of one must do.
 /// - **R5** *How far*: every event that the query matches from the start of the read up to `Page::through`, inclusive,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::clock::{self, Clock};
-use crate::condition::WriteCondition;
+use crate::condition::{LAYER_CONDITION_DEPTH, MAX_CONDITION_DEPTH, WriteCondition};
 use crate::error::{Error, Result};
 use crate::event::NewEvent;
 use crate::name::{EventName, InvalidName, StreamId};
@@ -36,6 +36,34 @@ impl Append {
     #[must_use]
     pub fn guard(stream: StreamId, condition: WriteCondition) -> Self {
         Self::new(stream, [], condition)
+    }
+}
+
+impl Append {
+    /// For crates of Annals that use [`append_reserved`](crate::EventStore::append_reserved) for an application: rejects
+    /// what [`EventStore::append`](crate::EventStore::append) rejects.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is reserved, and for conditions nested so deep that nothing is left for layers.
+    pub fn check_reserved(&self) -> Result<()> {
+        let category = &self.stream.category;
+        if !self.events.is_empty() && category.as_str().starts_with("annals.") {
+            let text =
+                format!("category {category} is reserved: names that begin with `annals.` are");
+            return Err(Error::invalid(text));
+        }
+        for event in &self.events {
+            let encoding = event.payload.encoding();
+            if encoding.as_str().starts_with("annals-") {
+                let text =
+                    format!("encoding {encoding} is reserved: those that begin with `annals-` are");
+                return Err(Error::invalid(text));
+            }
+            if event.name == "discarded" {
+                return Err(Error::invalid("the event name `discarded` is reserved"));
+            }
+        }
+        self.condition.check_depth(MAX_CONDITION_DEPTH - LAYER_CONDITION_DEPTH)
     }
 }
 

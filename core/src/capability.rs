@@ -10,7 +10,7 @@ use crate::clock;
 use crate::condition::{MAX_CONDITION_DEPTH, WriteCondition};
 use crate::error::{Error, Result};
 use crate::event::NewEvent;
-use crate::query::{Direction, Query, ReadOptions, Source};
+use crate::query::{Direction, Query, QueryItem, ReadOptions, Source};
 
 /// The widest scope in which sequence numbers rise in commit order, so that a reader never skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,10 +77,15 @@ pub struct Capabilities {
     pub known_ids: KnownIds,
     /// The widest scope that a reader can follow without skipping.
     pub order: Order,
-    /// The most events that one call may append, over all its streams.
+    /// The most events that one call may append, over all its streams. `None`: at least 10,000.
     pub max_events_per_append: Option<NonZeroU32>,
-    /// The largest payload, and the largest metadata, in bytes.
+    /// The largest payload, and the largest metadata, in bytes. `None`: at least 4 MiB each.
     pub max_payload_bytes: Option<NonZeroU32>,
+    /// The most bytes that the payloads and metadata of one call may have together. `None`: at least 8 MiB.
+    pub max_append_bytes: Option<NonZeroU32>,
+    /// The most items, names, ids and tags, counted together, of the query of a read, and of all conditions of a call.
+    /// `None`: at least 10,000.
+    pub max_query_parts: Option<NonZeroU32>,
 }
 
 macro_rules! builders {
@@ -121,6 +126,10 @@ builders! {
     with_max_events_per_append(max_events_per_append: Option<NonZeroU32>);
     /// Declares [`Self::max_payload_bytes`].
     with_max_payload_bytes(max_payload_bytes: Option<NonZeroU32>);
+    /// Declares [`Self::max_append_bytes`].
+    with_max_append_bytes(max_append_bytes: Option<NonZeroU32>);
+    /// Declares [`Self::max_query_parts`].
+    with_max_query_parts(max_query_parts: Option<NonZeroU32>);
 }
 
 impl Capabilities {
@@ -138,14 +147,16 @@ impl Capabilities {
         order: Order::Stream,
         max_events_per_append: None,
         max_payload_bytes: None,
+        max_append_bytes: None,
+        max_query_parts: None,
     };
 
     /// For adapters: the first line of every `append`. Rejects what is not declared and what no store accepts.
     ///
     /// # Errors
     /// - [`Error::Unsupported`]: several streams, tags, query or custom conditions that are not declared.
-    /// - [`Error::Invalid`]: a stream twice, more events or bytes than declared, a time outside the years 1 to
-    ///   9999, conditions nested deeper than [`MAX_CONDITION_DEPTH`].
+    /// - [`Error::Invalid`]: a stream twice, more events, bytes or parts of queries than declared, a time outside the
+    ///   years 1 to 9999, conditions nested deeper than [`MAX_CONDITION_DEPTH`].
     /// - [`Error::DuplicateEvent`]: an event id twice in the call.
     pub fn check_append(&self, adapter: &str, writes: &[Append]) -> Result<()> {
         if writes.len() > 1 && !self.multi_stream_append {
@@ -154,16 +165,23 @@ impl Capabilities {
         if let Some(stream) = repeated(writes.iter().map(|write| &write.stream)) {
             return Err(Error::invalid(format!("stream {stream} is written to twice in one call")));
         }
+        let mut parts = 0;
         for write in writes {
-            self.check_condition(adapter, &write.condition)?;
+            parts += self.check_condition(adapter, &write.condition)?;
         }
+        self.check_parts("the conditions of a call have", parts)?;
         let events = || writes.iter().flat_map(|write| &write.events);
         let count = writes.iter().map(|write| write.events.len()).sum::<usize>();
         if let Some(most) = exceeded(self.max_events_per_append, count) {
             return Err(Error::invalid(format!("at most {most} events in one call, got {count}")));
         }
+        let mut bytes = 0;
         for event in events() {
-            self.check_event(adapter, event)?;
+            bytes += self.check_event(adapter, event)?;
+        }
+        if let Some(most) = exceeded(self.max_append_bytes, bytes) {
+            let text = "bytes of payloads and metadata in one call";
+            return Err(Error::invalid(format!("at most {most} {text}, got {bytes}")));
         }
         match repeated(events().map(|event| event.id)) {
             Some(id) => Err(Error::DuplicateEvent(id)),
@@ -171,13 +189,14 @@ impl Capabilities {
         }
     }
 
-    fn check_event(&self, adapter: &str, event: &NewEvent) -> Result<()> {
+    /// How many bytes the event has.
+    fn check_event(&self, adapter: &str, event: &NewEvent) -> Result<usize> {
         if !self.tags && !event.tags.is_empty() {
             return Err(Error::unsupported(adapter, "tags"));
         }
         let metadata = event.metadata.as_ref().map_or(0, |metadata| metadata.as_bytes().len());
-        for (what, size) in [("a payload", event.payload.as_bytes().len()), ("metadata", metadata)]
-        {
+        let payload = event.payload.as_bytes().len();
+        for (what, size) in [("a payload", payload), ("metadata", metadata)] {
             if let Some(most) = exceeded(self.max_payload_bytes, size) {
                 return Err(Error::invalid(format!("{what} has at most {most} bytes, got {size}")));
             }
@@ -185,39 +204,53 @@ impl Capabilities {
         if !clock::is_storable(event.occurred_at) {
             return Err(Error::invalid("an event occurs in the years 1 to 9999 of UTC"));
         }
-        Ok(())
+        Ok(payload + metadata)
     }
 
-    fn check_condition(&self, adapter: &str, condition: &WriteCondition) -> Result<()> {
+    /// How many parts its queries have.
+    fn check_condition(&self, adapter: &str, condition: &WriteCondition) -> Result<usize> {
         match condition {
             WriteCondition::All(_)
             | WriteCondition::Any(_)
             | WriteCondition::NoMatch { .. }
             | WriteCondition::Custom(_) => {}
-            _ => return Ok(()),
+            _ => return Ok(0),
         }
         condition.check_depth(MAX_CONDITION_DEPTH)?;
         let queries = condition.queries();
         if !self.query_conditions && !queries.is_empty() {
             return Err(Error::unsupported(adapter, "query conditions"));
         }
+        let mut parts = 0;
         for (query, _) in queries {
-            self.check_query(adapter, query)?;
+            parts += self.check_query(adapter, query)?;
         }
         if !self.custom_conditions && condition.needs_last_event() {
             return Err(Error::unsupported(adapter, "custom conditions"));
         }
-        Ok(())
+        Ok(parts)
     }
 
-    fn check_query(&self, adapter: &str, query: &Query) -> Result<()> {
+    fn check_parts(&self, what: &str, parts: usize) -> Result<()> {
+        exceeded(self.max_query_parts, parts).map_or(Ok(()), |most| {
+            let text = "items, names, ids and tags together";
+            Err(Error::invalid(format!("{what} at most {most} {text}, got {parts}")))
+        })
+    }
+
+    /// How many parts it has.
+    fn check_query(&self, adapter: &str, query: &Query) -> Result<usize> {
         if !self.tags && query.uses_tags() {
             return Err(Error::unsupported(adapter, "tags"));
         }
         if self.known_ids < KnownIds::Forever && query.uses_ids() {
             return Err(Error::unsupported(adapter, "queries for event ids"));
         }
-        Ok(())
+        let parts = |item: &QueryItem| {
+            let (names, ids) = (item.names.as_ref(), item.ids.as_ref());
+            1 + names.map_or(0, Vec::len) + ids.map_or(0, Vec::len) + item.tags.len()
+        };
+        Ok(query.items().iter().map(parts).sum())
     }
 
     /// For adapters: the first line of every `read`.
@@ -225,9 +258,11 @@ impl Capabilities {
     /// # Errors
     /// - [`Error::Unsupported`]: tags or event ids that are not declared, or a query wider than [`Self::order`]. A
     ///   plain read may be wider with [`ReadOptions::allow_skips`], or if all its items ask for event ids.
-    /// - [`Error::Invalid`]: a bound on positions of a query that is not one stream; a follow backward or up to a position.
+    /// - [`Error::Invalid`]: a query of more parts than declared; a bound on positions of a query that is not one stream;
+    ///   a follow backward or up to a position.
     pub fn check_read(&self, adapter: &str, query: &Query, options: &ReadOptions) -> Result<()> {
-        self.check_query(adapter, query)?;
+        let parts = self.check_query(adapter, query)?;
+        self.check_parts("a query has", parts)?;
         let scope = query.scope();
         let bounds_positions = options.from_position.or(options.until_position).is_some();
         if bounds_positions && !matches!(scope, Some(Source::Stream(_))) {

@@ -12,7 +12,7 @@ use futures_core::Stream;
 use crate::adapter::StorageAdapter;
 use crate::append::Append;
 use crate::capability::Capabilities;
-use crate::condition::{LAYER_CONDITION_DEPTH, MAX_CONDITION_DEPTH, WriteCondition};
+use crate::condition::WriteCondition;
 use crate::error::{Error, Result};
 use crate::event::{EventId, NewEvent, StoredEvent};
 use crate::name::{CategoryName, StreamId};
@@ -99,7 +99,7 @@ impl EventStore {
     /// the events up by [`event`](Self::event), or append them again: `DuplicateEvent` says that they are there.
     pub async fn append(&self, writes: impl IntoIterator<Item = Append>) -> Result<Appended> {
         let writes: Vec<Append> = writes.into_iter().collect();
-        writes.iter().try_for_each(check_reserved)?;
+        writes.iter().try_for_each(Append::check_reserved)?;
         self.append_reserved(writes).await
     }
 
@@ -168,26 +168,6 @@ impl EventStore {
     pub async fn latest(&self, query: impl Into<Query>) -> Result<Option<StoredEvent>> {
         self.read(query, ReadOptions::last(1)).next().await.transpose()
     }
-}
-
-fn check_reserved(write: &Append) -> Result<()> {
-    let category = &write.stream.category;
-    if !write.events.is_empty() && category.as_str().starts_with("annals.") {
-        let text = format!("category {category} is reserved: names that begin with `annals.` are");
-        return Err(Error::invalid(text));
-    }
-    for event in &write.events {
-        let encoding = event.payload.encoding();
-        if encoding.as_str().starts_with("annals-") {
-            let text =
-                format!("encoding {encoding} is reserved: those that begin with `annals-` are");
-            return Err(Error::invalid(text));
-        }
-        if event.name == "discarded" {
-            return Err(Error::invalid("the event name `discarded` is reserved"));
-        }
-    }
-    write.condition.check_depth(MAX_CONDITION_DEPTH - LAYER_CONDITION_DEPTH)
 }
 
 /// The events of an append as they were stored, in the order given.

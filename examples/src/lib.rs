@@ -3,9 +3,13 @@
 pub mod activity;
 pub mod bank;
 pub mod chart;
+pub mod configured;
 pub mod course_enrolment;
+pub mod erasure;
 pub mod git;
 pub mod import;
+pub mod integrity;
+pub mod orders;
 pub mod quickstart;
 pub mod repository;
 pub mod store;
@@ -14,6 +18,7 @@ pub mod tables;
 pub mod terminal;
 pub mod training_school;
 pub mod universe;
+pub mod workflows;
 
 /// The programs in the READMEs are tests of the documentation.
 #[cfg(doctest)]

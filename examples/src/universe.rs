@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use annals::{BoxError, EventStore, StoredEvent};
 use annals_domain::{
-    Aggregate, Application, Event, LogReader, MemorySnapshots, Repository, Root, SnapshotPolicy,
+    Aggregate, Application, Env, Event, LogReader, MemorySnapshots, Repository, Root,
+    SnapshotPolicy,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::configured;
 use crate::story::Say;
 
 /// What happens to a world.
@@ -51,6 +53,12 @@ impl Aggregate for World {
 }
 
 impl World {
+    /// What happened, in its order.
+    #[must_use]
+    pub fn history(&self) -> &[String] {
+        &self.history
+    }
+
     #[expect(clippy::unused_self, reason = "a decision is a method of the state")]
     fn make_it_so(&self, what: &str) -> WorldEvent {
         WorldEvent::SomethingHappened { what: what.to_owned() }
@@ -191,6 +199,27 @@ pub async fn test(
         assert!(text.contains(word), "{text}");
     }
     Ok(())
+}
+
+/// Plays the story of an application on the empty store that `env` describes; see [`configured`]. If that is encrypted, no
+/// word is in its rows.
+///
+/// # Errors
+/// What the environment lacks; as [`test()`].
+///
+/// # Panics
+/// As [`test()`].
+///
+/// # Cancel safety
+/// As [`test()`].
+pub async fn test_configured(env: &Env, fast: bool) -> Result<(), BoxError> {
+    let (store, raw) = configured::open(env).await?;
+    let visible = env.get("CIPHER_KEY").is_none();
+    // A store in memory cannot be opened a second time.
+    let played = test(&store, if visible { &store } else { &raw }, visible, fast).await;
+    raw.close().await;
+    store.close().await;
+    played
 }
 
 /// Plays the story on an empty store, and passes what happens to `say`.

@@ -116,3 +116,15 @@ impl Cipher {
 /// The text is longer than the algorithm permits under one nonce.
 #[derive(Debug)]
 pub(crate) struct TooLong;
+
+/// Associated data of these parts, each behind its length as `u32`.
+#[cfg(feature = "shredding")]
+pub(crate) fn bound(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bound = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
+    for part in parts {
+        // Names have at most 255 bytes, and the rest is shorter.
+        bound.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bound.extend_from_slice(part);
+    }
+    bound
+}

@@ -25,6 +25,10 @@ pub enum DecodeError {
     /// The codec has no dictionary of this id.
     #[error("dictionary {0} is not given")]
     UnknownDictionary(u32),
+    /// The key store never had this key of a subject.
+    #[cfg(feature = "shredding")]
+    #[error("the key store has no key {0}")]
+    UnknownDataKey(crate::DataKeyId),
     /// A newer version of this crate wrote the frame, or one with more features: what, and its code.
     #[error("{0} {1} is not known to this version and its features")]
     Unknown(&'static str, u8),
@@ -37,6 +41,10 @@ impl DecodeError {
     /// Whether the event is whole, and only this program lacks something to read it.
     #[must_use]
     pub const fn is_lack(&self) -> bool {
+        #[cfg(feature = "shredding")]
+        if matches!(self, Self::UnknownDataKey(_)) {
+            return true;
+        }
         matches!(self, Self::UnknownKey(_) | Self::UnknownDictionary(_) | Self::Unknown(..))
     }
 

@@ -15,12 +15,22 @@ mod copy;
 mod cursor;
 mod decode;
 mod encoded;
+#[cfg(feature = "shredding")]
+mod erase;
 mod fork;
 mod frame;
 #[cfg(feature = "chain")]
 mod link;
+#[cfg(feature = "notary")]
+mod notary;
+#[cfg(feature = "signatures")]
+mod note;
 mod pages;
 mod retrying;
+#[cfg(feature = "shredding")]
+mod shred;
+#[cfg(any(feature = "shredding", feature = "notary"))]
+mod state;
 mod traced;
 
 #[cfg(feature = "encryption")]
@@ -39,12 +49,23 @@ pub use compress::Dictionary;
 pub use copy::{Copied, copy};
 pub use decode::{DecodeError, Undecodable};
 pub use encoded::{Encoded, Sealed};
+#[cfg(feature = "shredding")]
+pub use erase::{Erasure, ErasureReport, Remains, SweptBy};
 pub use fork::{Difference, Fork, difference};
 #[cfg(feature = "encryption")]
 pub use key::{InvalidKey, Key, KeyId};
 #[cfg(feature = "chain")]
 pub use link::{ChainKey, Hash, Head, InvalidHash};
+#[cfg(feature = "notary")]
+pub use notary::{Checkpoint, ConsistencyProof, Divergence, InclusionProof, Notary, entry};
+#[cfg(feature = "signatures")]
+pub use note::{InvalidNote, Signer, Verifier};
 pub use retrying::{Backoff, Retrying, Sleep};
 #[cfg(feature = "encryption")]
 pub use ring::{KeyError, KeyProvider, KeyRing};
+#[cfg(feature = "shredding")]
+pub use shred::{
+    DataKey, DataKeyId, Forgotten, IsForgotten, Personal, Shredding, StoredKeys, Subject,
+    SubjectKeys,
+};
 pub use traced::{Metrics, Traced};

@@ -109,6 +109,7 @@ impl StorageAdapter for Tampered {
     /// In pages of two.
     fn read(&self, _: Query, options: ReadOptions) -> annals::EventPages {
         let mut rows = self.0.clone();
+        rows.retain(|row| options.allows_position(row.position));
         if options.direction == annals::Direction::Backward {
             rows.reverse();
         }
@@ -257,6 +258,86 @@ async fn l12_who_knows_no_key_can_only_forge_a_chain_without_one() -> Outcome {
         keyed.verify(&EARTH, None).await?.findings,
         [Finding::Changed(at(0)), Finding::Changed(at(1))]
     );
+    Ok(())
+}
+
+/// A long stream of which nothing but the damage is kept in memory is judged as one that is kept whole.
+#[tokio::test]
+async fn l12_copies_of_events_that_are_no_longer_kept_are_told_from_inserted_ones() -> Outcome {
+    let texts: Vec<String> = (0..40).map(|nth| format!("text {nth}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let rows = rows(Kind::Keyed, &texts).await?;
+    let mut copied = rows.clone();
+    copied.insert(30, rows[4].clone());
+    let found = findings(Kind::Keyed, &Tampered::renumbered(&copied), None).await;
+    assert_eq!(found, [Finding::Duplicated(at(30))]);
+    // The same place, and not the same event.
+    let mut forged = rows.clone();
+    forged.insert(30, changed(&rows[4]));
+    let found = findings(Kind::Keyed, &Tampered::renumbered(&forged), None).await;
+    assert_eq!(found, [Finding::Inserted(at(30))]);
+    // Heads from the middle of what is no longer kept.
+    let known = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        async move {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let rows = self::rows(Kind::Keyed, &texts).await.unwrap();
+            chained(Tampered::renumbered(&rows), Kind::Keyed).unwrap().head(&EARTH).await.unwrap()
+        }
+    };
+    let store = Tampered::renumbered(&rows);
+    let right = known(&texts[..11]).await;
+    assert_eq!(findings(Kind::Keyed, &store, right).await, []);
+    let mut others = texts.clone();
+    others[3] = "another text";
+    let wrong = known(&others[..11]).await;
+    let expected = [Finding::OtherHead { head: wrong.unwrap() }];
+    assert_eq!(findings(Kind::Keyed, &store, wrong).await, expected);
+    Ok(())
+}
+
+/// Chained rows of version 1, plain and keyed, as this crate first wrote them.
+const FIXTURES: &str = include_str!("fixtures/chains.txt");
+
+#[tokio::test]
+async fn l23_chains_of_every_version_are_read_for_ever() -> Outcome {
+    let mut made =
+        String::from("# Chains of version 1 in tampering.rs: how, head, rows in hexadecimal.\n");
+    for (name, kind) in [("plain", Kind::Plain), ("keyed", Kind::Keyed)] {
+        let rows = rows(kind, &["one", "two", "three"]).await?;
+        let layer = chained(Tampered::renumbered(&rows), kind)?;
+        let head = layer.head(&EARTH).await?.unwrap();
+        made.extend([name.to_owned(), " ".to_owned(), head.hash.to_string()]);
+        for row in &rows {
+            made.push(' ');
+            made.extend(row.payload.as_bytes().iter().map(|byte| format!("{byte:02x}")));
+        }
+        made.push('\n');
+        let line = FIXTURES.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        let mut parts = line.split(' ').skip(1);
+        let hash: Option<Hash> = parts.next().and_then(|text| text.parse().ok());
+        // What is stored of them, with the bytes as they were.
+        let stored: Vec<NewEvent> = rows
+            .iter()
+            .zip(parts)
+            .map(|(row, hex)| {
+                let bytes: Vec<u8> = (0..hex.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                    .collect();
+                let mut row = row.clone();
+                row.payload = Payload::from_store(row.payload.encoding().clone(), bytes);
+                row
+            })
+            .collect();
+        let layer = chained(Tampered::renumbered(&stored), kind)?;
+        let read = EventStore::new(layer.clone()).stream(EARTH).read(ReadOptions::default());
+        let texts: Vec<String> =
+            read.into_vec().await?.iter().map(|row| row.payload().to_json().unwrap()).collect();
+        assert_eq!(texts, ["one", "two", "three"], "{made}");
+        assert_eq!(layer.head(&EARTH).await?.map(|head| head.hash), hash);
+    }
+    assert_eq!(FIXTURES, made, "a new version gets new lines, and keeps these");
     Ok(())
 }
 

@@ -12,6 +12,10 @@ pub(crate) const PROCESSORS: CollectionName = CollectionName::from_static("annal
 pub(crate) const PARKED: CollectionName = CollectionName::from_static("annals.parked");
 pub(crate) const STATUS: CollectionName = CollectionName::from_static("annals.status");
 pub(crate) const REQUESTS: CollectionName = CollectionName::from_static("annals.requests");
+pub(crate) const EFFECTS: CollectionName = CollectionName::from_static("annals.effects");
+pub(crate) const MEMBERS: CollectionName = CollectionName::from_static("annals.members");
+pub(crate) const LOCKS: CollectionName = CollectionName::from_static("annals.locks");
+pub(crate) const LOCK_HOLDERS: CollectionName = CollectionName::from_static("annals.lock_holders");
 pub(crate) const VIEWS: CollectionName = CollectionName::from_static("annals.views");
 
 /// The source of a processor that names none.

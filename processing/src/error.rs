@@ -48,6 +48,13 @@ pub enum ProcessingError {
         /// The most that may be parked.
         limit: usize,
     },
+    /// Somebody else works on it now: nothing is wrong, and nothing is to do. A processor of a group that has lost its part
+    /// ends with it, and whoever releases a lock that was taken from it learns it.
+    #[error("{what} belongs to somebody else now")]
+    Fenced {
+        /// The processor, with its source and partition, or the lock.
+        what: Box<str>,
+    },
     /// It was not reached in time: wait again, or answer with what there is.
     #[error("event {wanted} was not reached within {within:?}, only {reached}")]
     Timeout {

@@ -4,58 +4,81 @@
 //! |---|---|
 //! | keep documents that are made from events | [`View`], [`Processor::view`] |
 //! | make something else of events | [`Sink`], [`Processor::sink`] |
+//! | append events that follow from events | [`Policy`], [`Processor::policy`] |
+//! | keep state between events, and command what has to be done | [`Workflow`], [`Processor::workflow`] |
+//! | do what was commanded | [`CommandBus`], [`Processor::commands`] |
+//! | do something outside, as far as possible once | [`Reaction`], [`Processor::reaction`] |
+//! | let applications follow one another | [`System`] |
+//! | take events only once others have | [`After`] |
 //! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
 //! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
 //! | share the work among several processors | [`Partitions`] |
+//! | share the work among several processes | [`Group`] |
+//! | do something in one process at a time | [`Locks`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
 //! | run several processors as one thing, and operate them from outside | [`Services`], [`ask`], [`reported`] |
 
+mod after;
 mod apply;
 mod ask;
 mod asked;
 mod audit;
 mod claim;
+mod command;
 mod control;
 mod error;
 mod failing;
+mod group;
 mod handle;
+mod lock;
 mod measure;
 mod parked;
 mod partition;
+mod policy;
 mod processor;
 mod progress;
+mod reaction;
 mod requests;
 mod reset;
 mod runner;
 mod services;
 mod sink;
 mod status;
+mod system;
 mod timer;
 mod token;
 mod tracking;
 mod versions;
 mod view;
 mod waiting;
+mod workflow;
 
+pub use after::After;
 pub use ask::{Answer, Ask};
 pub use async_trait::async_trait;
 pub use audit::{Audit, Audited, Difference};
 pub use claim::Claim;
+pub use command::{Command, CommandBus, Middleware, Next};
 pub use control::{Reported, reported};
 pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
+pub use group::{Group, GroupHandle, GroupStatus};
 pub use handle::Handle;
+pub use lock::{Keeper, Lock, Locks};
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
+pub use policy::{LogUpTo, Out, Policy, PolicySink};
 pub use processor::Processor;
 pub use progress::Progress;
+pub use reaction::{Effects, Reaction, ReactionSink};
 pub use requests::ask;
 pub use reset::reset;
 pub use services::{ServiceError, Services, ServicesHandle, Stopping};
 pub use sink::{Batch, Sink, SinkError};
 pub use status::{Limits, Phase, Status};
+pub use system::{Applications, Settling, System};
 #[cfg(feature = "timer")]
 pub use timer::SystemTimer;
 pub use timer::Timer;
@@ -65,3 +88,4 @@ pub use token::{InvalidToken, Token};
 pub use tracking::{LastEvent, Suspect, Tracking};
 pub use versions::Versions;
 pub use view::{View, ViewSink};
+pub use workflow::{Step, Workflow, WorkflowSink, recorded};

@@ -4,18 +4,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{EventId, EventStore, Query, SequenceNumber, StoredEvent};
+use annals::{
+    CategoryName, EventId, EventStore, Query, QueryItem, SequenceNumber, Source, StoredEvent,
+};
 use annals_state::{Documents, StateStore};
+use uuid::Uuid;
 
 use crate::claim::Claim;
+use crate::command::{CommandBus, Dispatcher};
 use crate::error::{HandlerError, ProcessingError, Result};
 use crate::failing::{Decision, Errors, Jitter};
 use crate::handle::{EndsWithIt, Handle, Shared};
 use crate::partition::Partition;
+use crate::policy::{Policy, PolicySink};
+use crate::reaction::{Reaction, ReactionSink};
 use crate::runner::{Options, Runner};
 use crate::sink::Sink;
 use crate::timer::Timer;
 use crate::view::{View, ViewSink};
+use crate::workflow::{Workflow, WorkflowSink};
 
 /// Applies the events of a log to a sink, each once, and keeps how far it is in the same commit.
 ///
@@ -108,6 +115,8 @@ impl Processor {
             failures: 0,
             known: [None, None],
             lost: false,
+            in_group: false,
+            careful: false,
         };
         Ok(Self { runner, ended: EndsWithIt(shared) })
     }
@@ -125,6 +134,73 @@ impl Processor {
     ) -> Result<Self> {
         let state = Arc::clone(documents.store());
         Self::sink(name, store, state, ViewSink::new(view, documents), timer)
+    }
+
+    /// A processor of this name that appends to `store` what `policy` decides, and keeps its tracking in `state`. For other
+    /// ways to do it make a [`PolicySink`].
+    ///
+    /// # Errors
+    /// As [`sink`](Self::sink) and [`PolicySink::new`].
+    pub fn policy(
+        name: impl Into<Box<str>>,
+        store: &EventStore,
+        state: Arc<dyn StateStore>,
+        policy: impl Policy,
+        timer: impl Timer,
+    ) -> Result<Self> {
+        let sink = PolicySink::new(store, Arc::clone(&state), policy)?;
+        Self::sink(name, store, state, sink, timer)
+    }
+
+    /// A processor of this name that records in `store` what `workflow` decides, in streams of the category of its name,
+    /// and keeps its tracking in `state`.
+    ///
+    /// # Errors
+    /// As [`sink`](Self::sink) and [`WorkflowSink::new`].
+    pub fn workflow(
+        name: impl Into<Box<str>>,
+        store: &EventStore,
+        state: Arc<dyn StateStore>,
+        workflow: impl Workflow,
+        timer: impl Timer,
+    ) -> Result<Self> {
+        let sink = WorkflowSink::new(store, Arc::clone(&state), workflow)?;
+        Self::sink(name, store, state, sink, timer)
+    }
+
+    /// A processor of this name that dispatches the commands that the workflow of the name `of` has recorded: each after it
+    /// is stored, in the order of its instance, and at least once. A handler that does its work once for each
+    /// [`id`](crate::Command::id) does it exactly once. It cannot be reset.
+    ///
+    /// # Errors
+    /// As [`sink`](Self::sink).
+    pub fn commands(
+        name: impl Into<Box<str>>,
+        store: &EventStore,
+        state: Arc<dyn StateStore>,
+        of: &str,
+        bus: CommandBus,
+        timer: impl Timer,
+    ) -> Result<Self> {
+        let category = CategoryName::new(of).map_err(annals::Error::from)?;
+        let sink = Dispatcher::new(bus, Arc::clone(&state));
+        let made = Self::sink(name, store, state, sink, timer)?;
+        made.with_query(QueryItem::new(Source::Category(category)))
+    }
+
+    /// A processor of this name that does outside what `reaction` does, and keeps its ledger and its tracking in `state`.
+    ///
+    /// # Errors
+    /// As [`sink`](Self::sink).
+    pub fn reaction(
+        name: impl Into<Box<str>>,
+        store: &EventStore,
+        state: Arc<dyn StateStore>,
+        reaction: impl Reaction,
+        timer: impl Timer,
+    ) -> Result<Self> {
+        let sink = ReactionSink::new(Arc::clone(&state), reaction);
+        Self::sink(name, store, state, sink, timer)
     }
 
     /// Asks only for the events that `query` matches. Where the order of the log is weaker than that of the query, its
@@ -224,6 +300,18 @@ impl Processor {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.runner.jitter = Jitter::new(seed);
         self
+    }
+
+    /// It is the processor of a part that this node of a group has taken.
+    pub(crate) fn in_group(mut self, node: Uuid, is_careful: bool) -> Self {
+        self.runner.node = node;
+        self.runner.in_group = true;
+        self.runner.careful = is_careful;
+        self
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
     }
 
     /// A handle to it. Ask for it once all else is said.

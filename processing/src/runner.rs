@@ -59,6 +59,10 @@ pub(crate) struct Runner {
     /// The revisions of the tracking that this processor read or tried to make last: any other one is a rival's.
     pub(crate) known: [Option<Revision>; 2],
     pub(crate) lost: bool,
+    /// It works only as long as the tracking names its node as the owner: a group says who that is.
+    pub(crate) in_group: bool,
+    /// The last owner ended without a word, although the tracking does not say so any more.
+    pub(crate) careful: bool,
 }
 
 /// What a processor knows from the moment when it reads its tracking until it loses track.
@@ -135,12 +139,17 @@ enum Next {
 impl Runner {
     /// Works until it is asked to stop, or only up to the head; returns how far it is.
     pub(crate) async fn drive(&mut self, follows: bool) -> Result<SequenceNumber> {
+        self.sink.begin(&self.claim);
         loop {
             let outcome = self.session(follows).await;
             self.sink.forget();
             match outcome {
                 Ok(after) => return Ok(after),
                 Err(Halt::Stopped) => return Ok(self.shared.status(&*self.timer).tracked),
+                Err(Halt::Fatal(error @ ProcessingError::Fenced { .. })) => {
+                    tracing::info!(name: "annals.fenced", processor = %self.claim);
+                    return Err(error);
+                }
                 Err(Halt::Fatal(error)) => {
                     tracing::error!(name: "annals.processor_failed", processor = %self.claim, error = %chain(&error));
                     return Err(error);
@@ -161,6 +170,9 @@ impl Runner {
 
     async fn session(&mut self, follows: bool) -> Result<SequenceNumber, Halt> {
         let mut session = self.load().await?;
+        if self.in_group && session.tracked().owner != Some(self.node) {
+            return Err(ProcessingError::Fenced { what: self.claim.to_string().into() }.into());
+        }
         if std::mem::take(&mut self.lost) {
             if self.known.contains(&session.fence.tracking.revision) {
                 // Not the tracking: another document of the commit has changed.
@@ -219,12 +231,13 @@ impl Runner {
             let most = self.options.max_parked.saturating_add(1);
             let parked = ParkedSet::load(&*self.state, &self.claim, most).await?;
             let owner = tracking.value.owner;
+            let is_careful = std::mem::take(&mut self.careful);
             let claim = (*self.claim).clone();
             return Ok(Session {
                 seen: tracking.value.after,
                 claimed: owner == Some(self.node),
                 careful: match owner {
-                    Some(owner) if owner != self.node => self.options.batch_events,
+                    Some(owner) if owner != self.node || is_careful => self.options.batch_events,
                     _ => 0,
                 },
                 fence: Fence { claim, tracking, definition },

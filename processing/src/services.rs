@@ -103,7 +103,7 @@ impl Stopping {
         }
     }
 
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.0.0.store(true, Ordering::SeqCst);
         self.0.1.notify(usize::MAX);
     }

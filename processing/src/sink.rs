@@ -4,6 +4,8 @@ use annals::{BoxError, SequenceNumber, StoredEvent};
 use annals_state::{Commit, Expected, Revision, StateError, Write};
 use async_trait::async_trait;
 
+use crate::claim::Claim;
+
 /// Takes batches of events and makes something of them: a view in documents or in tables, new events, calls.
 ///
 /// A processor calls it with one batch at a time. A sink keeps two rules:
@@ -17,6 +19,11 @@ use async_trait::async_trait;
 /// `annals_testkit::processing` has a suite that checks these rules on any sink.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// The processor of this claim begins: it calls nothing else before. Most sinks need not know.
+    fn begin(&mut self, claim: &Claim) {
+        let _ = claim;
+    }
+
     /// Applies the batch, and commits `batch.commit(effects)`, the tracking included. A batch may be without events: then
     /// only the commit is made.
     ///
@@ -41,6 +48,10 @@ pub trait Sink: Send + Sync {
 
 #[async_trait]
 impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn begin(&mut self, claim: &Claim) {
+        (**self).begin(claim);
+    }
+
     async fn take(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
         (**self).take(batch).await
     }

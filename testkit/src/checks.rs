@@ -4,6 +4,7 @@ use crate::storage::Check;
 
 mod append;
 mod batch;
+mod burst;
 mod capability;
 mod close;
 mod condition;
@@ -17,6 +18,8 @@ mod gated;
 mod histories;
 mod history;
 mod ids;
+mod large;
+mod meeting;
 mod model;
 mod multi;
 mod name;
@@ -38,12 +41,16 @@ mod support;
 mod through;
 mod time;
 mod visibility;
+mod wide;
 
 /// Every check, in the order of reports.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
     [
         append::CHECKS,
         batch::CHECKS,
+        burst::CHECKS,
+        large::CHECKS,
+        wide::CHECKS,
         position::CHECKS,
         sequence::CHECKS,
         multi::CHECKS,
@@ -66,6 +73,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         never_skips::CHECKS,
         steps::CHECKS,
         gated::CHECKS,
+        meeting::CHECKS,
         follow::CHECKS,
         close::CHECKS,
         runtime::CHECKS,

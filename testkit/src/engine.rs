@@ -70,6 +70,7 @@ mod env;
 mod failure;
 mod html;
 mod markdown;
+pub(crate) mod pace;
 mod report;
 mod runner;
 mod scratch;

@@ -44,9 +44,9 @@
 //!   refused, which has checks too.
 //! - **[Hooks](Hook)** of the harness unlock more: other page sizes, a single connection, a proxy that cuts
 //!   connections ([`Proxy`]), a gate inside the commit ([`Latch`]), a server to restart or to kill.
-//! - A check is [required, optional or stochastic](Class), and ends in one of four [verdicts](Verdict): passed,
-//!   failed, not applicable, or not run because the harness or the environment lacks something. The last is never
-//!   taken for passed.
+//! - A check is [required, optional or stochastic](Class), and ends in one of five [verdicts](Verdict): passed,
+//!   failed, not applicable, not run because the harness or the environment lacks something, or inconclusive because
+//!   something was late on a machine that was too busy for a verdict. The last three are never taken for passed.
 //! - Checks **of your own** run beside them: a [`Check`] is data with an async function of a [`Context`], which opens
 //!   the store as a [`Subject`]. [`Suite::with_checks`] takes them, and [`engine::main`] runs such a suite.
 //! - Checks of random operations shrink what fails and print it as Rust source ([`model::Program`]); those of

@@ -7,11 +7,13 @@
 //! | let several futures race, in an order that a seed repeats | [`Interleaving`] |
 //! | let calls wait, fail, and lose their answers | [`Chaos`] |
 //! | test a view event by event | [`Given`] |
+//! | test a policy or a workflow event by event | [`GivenPolicy`], [`GivenWorkflow`] |
 //! | prove a sink of one's own right | [`SinkHarness`], [`sink_checks`] |
 //! | see that these checks can fail | [`broken_sinks`] |
 
 mod broken;
 mod chaos;
+mod decided;
 mod given;
 mod interleaving;
 mod suite;
@@ -19,7 +21,8 @@ mod timer;
 
 pub use broken::{BrokenSink, broken_sinks};
 pub use chaos::{Chaos, Odds};
+pub use decided::{GivenPolicy, GivenWorkflow};
 pub use given::Given;
 pub use interleaving::{Interleaving, Task};
 pub use suite::{SinkCheck, SinkHarness, sink_checks};
-pub use timer::ManualTimer;
+pub use timer::{ManualTimer, SkewedTimer};

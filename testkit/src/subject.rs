@@ -11,7 +11,7 @@ use annals::{
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 
-use crate::engine::{self, Failure, Outcome, ensure};
+use crate::engine::{self, Failure, Outcome, ensure, pace};
 use crate::generate::valid;
 use crate::harness::{Gate, Opened, Store, Variant};
 use crate::pages::Pages;
@@ -270,13 +270,22 @@ pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     (0..count).map(|_| event("happened")).collect()
 }
 
-/// Waits for `work` at most so long; a hang is a failure that says what hung.
+/// An error of a call that must be done. `Unavailable` may come of a machine that is too busy for the store's own limits.
+pub(crate) fn unavailable(error: annals::Error) -> Failure {
+    let is_late = matches!(error, annals::Error::Unavailable(_));
+    let failure = Failure::from(error);
+    if is_late { Failure::late(failure.to_string()) } else { failure }
+}
+
+/// Waits for `work` at most so long, or as much longer as the store's calls take; a hang is a failure that says what
+/// hung.
 pub(crate) async fn within<T>(
     limit: Duration,
     what: &str,
     work: impl Future<Output = T>,
 ) -> Outcome<T> {
+    let limit = pace::scaled(limit);
     tokio::time::timeout(limit, work)
         .await
-        .map_err(|_| Failure::new(format!("{what} did not end within {limit:?}")))
+        .map_err(|_| Failure::late(format!("{what} did not end within {limit:?}")))
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use annals_testkit::engine::{
     Check, Class, Context, Contract, Failure, Missing, Outcome, Report, Rule, Specimen, Suite,
@@ -50,7 +51,10 @@ impl Contract for KeyValue {
         Rule::new("K4", "keys in order"),
         Rule::new("K5", "one data, many handles"),
     ];
-    const UNPROVEN: &'static [&'static str] = &["get.put", "handles.share"];
+    const UNPROVEN: &'static [(&'static str, &'static str)] = &[
+        ("get.put", "no toy forgets a value at once"),
+        ("handles.share", "no toy has handles with data of their own"),
+    ];
 
     type Harness = Harness;
     type Capabilities = BTreeMap<&'static str, bool>;
@@ -77,6 +81,15 @@ impl Contract for KeyValue {
 
     fn declared(context: &Context<Self>) -> BoxFuture<'_, Outcome<Self::Capabilities>> {
         async { Ok(BTreeMap::from([("removes", open(context).removes())])) }.boxed()
+    }
+
+    fn pace(context: &Context<Self>) -> BoxFuture<'_, Option<Duration>> {
+        async {
+            let (store, began) = (open(context), Instant::now());
+            store.get("pace");
+            Some(began.elapsed())
+        }
+        .boxed()
     }
 
     fn missing(_: Removes, capabilities: &Self::Capabilities, _: &Harness) -> Option<Missing> {
@@ -149,6 +162,8 @@ enum Fault {
     ListsRemoved,
     /// Lists keys in the order of their puts.
     Unordered,
+    /// Takes its time for every get.
+    Slow,
 }
 
 /// The right store, but for one fault.
@@ -183,6 +198,9 @@ impl Store for Memory {
     }
 
     fn get(&self, key: &str) -> Option<u32> {
+        if self.fault == Fault::Slow {
+            std::thread::sleep(Duration::from_millis(400));
+        }
         self.pairs().iter().find(|(name, _)| name == key).and_then(|(_, value)| *value)
     }
 
@@ -267,9 +285,43 @@ fn own_checks_run_too() {
     assert_eq!(*verdict, Verdict::Fail("as it should".to_owned(), None));
 }
 
+/// What is late on a store that is slow says nothing of it, but where limits are strict; what is wrong is wrong.
+fn late_is_inconclusive_on_a_slow_store() {
+    let check = |id, run| Check {
+        id,
+        about: "it fails",
+        rules: &["K1"],
+        class: Class::Required,
+        needs: &[] as &[Removes],
+        run,
+    };
+    let late = check("own.late", |_: Context<KeyValue>| {
+        async { Err(Failure::late("it did not end")) }.boxed()
+    });
+    let wrong = check("own.wrong", |_: Context<KeyValue>| {
+        async { Err(Failure::new("it is wrong")) }.boxed()
+    });
+    let slow = suite("slow", Fault::Slow).with_filter("own.").with_checks([late, wrong]);
+    let report = slow.run();
+    let Verdict::Inconclusive(why) = &report.check("own.late").expect("its entry").verdict else {
+        panic!("{:?}", report.checks);
+    };
+    assert!(why.starts_with("it did not end: the machine takes "), "{why}");
+    assert!(why.contains("an ordinary call takes 4"), "{why}");
+    assert_eq!((report.tally().inconclusive, report.tally().failed), (1, 1));
+    assert!(report.badge().contains(", 0 not run, 1 inconclusive"), "{}", report.badge());
+    assert!(report.to_markdown().contains("| inconclusive |"));
+    assert!(report.to_html().contains("1 inconclusive"));
+    let strict = slow.with_strict_limits().run();
+    assert_eq!((strict.tally().inconclusive, strict.tally().failed), (0, 2));
+    let failure = strict.check("own.late").and_then(annals_testkit::engine::Entry::failure);
+    assert!(failure.is_some_and(|text| text.contains("it did not end")));
+}
+
 fn main() -> ExitCode {
     Zoo::new(SPECIMENS.iter().copied())
         .with_test("the_report_is_of_this_contract", the_report_is_of_this_contract)
         .with_test("own_checks_run_too", own_checks_run_too)
+        .with_test("late_is_inconclusive_on_a_slow_store", late_is_inconclusive_on_a_slow_store)
         .main()
 }

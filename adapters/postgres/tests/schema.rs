@@ -165,6 +165,57 @@ async fn whatever_is_in_the_way_is_named_and_left_alone() {
     }
 }
 
+/// Every name of the documents, as something of somebody else's, beside no log and beside one that has no documents.
+#[tokio::test]
+async fn what_is_in_the_way_of_documents_is_named_and_left_alone() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    let mut cases = Vec::new();
+    for ending in ["_documents", "_entries", "_state_meta", "_state"] {
+        for (kind, sql) in [
+            ("table", "CREATE TABLE {name} (x int)"),
+            ("view", "CREATE VIEW {name} AS SELECT 1 AS x"),
+            ("sequence", "CREATE SEQUENCE {name}"),
+        ] {
+            let name = format!("events{ending}");
+            cases.push((kind, name.clone(), sql.replace("{name}", &format!("{{schema}}.{name}"))));
+        }
+    }
+    let drop_ours = "DROP VIEW {schema}.events_state; DROP TABLE {schema}.events_state_meta, \
+                     {schema}.events_documents, {schema}.events_entries; DROP FUNCTION {schema}.events_commit";
+    for with_log in [false, true] {
+        for (kind, name, sql) in &cases {
+            let schema = fresh();
+            let options = options(&url, &schema).unwrap();
+            let mut sql = sql.replace("{schema}", &schema);
+            if with_log {
+                options.migrate().await.unwrap();
+                sql = format!("{}; {sql}", drop_ours.replace("{schema}", &schema));
+            } else {
+                sql = format!("CREATE SCHEMA {schema}; {sql}");
+            }
+            admin.batch_execute(&sql).await.unwrap();
+            let expected = SchemaError::Taken { kind: (*kind).to_owned(), name: name.clone() };
+            let error = options.migrate().await.unwrap_err();
+            assert_eq!(reason(&error), &expected, "{sql}");
+            if with_log {
+                let error = options.connect().await.unwrap_err();
+                assert_eq!(reason(&error), &expected, "{sql}");
+            }
+        }
+    }
+    for part in
+        ["VIEW {}.events_state", "FUNCTION {}.events_commit", "TABLE {}.events_entries CASCADE"]
+    {
+        let schema = fresh();
+        let options = options(&url, &schema).unwrap();
+        options.migrate().await.unwrap();
+        admin.batch_execute(&format!("DROP {}", part.replace("{}", &schema))).await.unwrap();
+        assert_eq!(reason(&options.migrate().await.unwrap_err()), &SchemaError::Foreign, "{part}");
+        assert_eq!(reason(&options.connect().await.unwrap_err()), &SchemaError::Foreign, "{part}");
+    }
+}
+
 #[tokio::test]
 async fn what_rejects_changes_replaces_nobodys_function() {
     let Some(url) = server().await else { return };
@@ -248,7 +299,15 @@ async fn row_level_security_that_hides_events_is_noticed() {
     admin.batch_execute(&sql).await.unwrap();
     admin.batch_execute(&owner.schema().grants(&role).unwrap()).await.unwrap();
     let before = as_role(&url, &schema, &role).connect().await.unwrap();
-    for table in ["events", "events_names", "events_streams", "events_event_tags"] {
+    for table in [
+        "events",
+        "events_names",
+        "events_streams",
+        "events_event_tags",
+        "events_documents",
+        "events_entries",
+        "events_state_meta",
+    ] {
         let change = |what| format!("ALTER TABLE {schema}.{table} {what} ROW LEVEL SECURITY");
         admin.batch_execute(&change("ENABLE")).await.unwrap();
         let aware = as_role(&url, &schema, &role);

@@ -3,6 +3,7 @@
 mod commit;
 mod job;
 mod read;
+mod within;
 
 use std::fmt;
 

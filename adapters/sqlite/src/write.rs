@@ -7,5 +7,9 @@ mod wal;
 mod writer;
 
 #[cfg(feature = "state")]
+pub(crate) use log::Log;
+#[cfg(feature = "state")]
 pub(crate) use made::{Made, Refused};
+#[cfg(feature = "state")]
+pub(crate) use task::Task;
 pub(crate) use writer::Writer;

@@ -5,9 +5,10 @@
 #[path = "../../sql/tests/common/together.rs"]
 mod together;
 
-use annals::{StorageAdapter, WriteCondition};
+use annals::{Error, StorageAdapter, WriteCondition};
 use annals_sqlite::SqliteAdapter;
-use annals_state::{Expected, StateStore};
+use annals_state::{Expected, Revision, StateError, StateStore, TogetherError};
+use rusqlite::{Connection, TransactionBehavior};
 use together::{append, counts, put};
 
 #[tokio::test]
@@ -22,6 +23,97 @@ async fn both_are_made_or_neither() {
         assert_eq!(line, "orders o-1 \"placed\"");
     })
     .await;
+}
+
+/// The same inside transactions of a connection of the caller's.
+#[tokio::test]
+async fn both_are_made_or_neither_in_the_callers_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.db");
+    let adapter = SqliteAdapter::open(&path).await.unwrap();
+    let both = async |writes, commit| {
+        let mut connection = Connection::open(&path).unwrap();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let made = adapter.append_and_commit_in(&transaction, writes, commit);
+        // What was rejected left nothing, and the transaction goes on.
+        transaction.commit().unwrap();
+        made
+    };
+    together::assert_both_or_neither(&adapter, &adapter.state(), both, || {}).await;
+}
+
+/// Rows of the caller's own tables, events and documents: one commit, or one rollback.
+#[tokio::test]
+async fn what_the_caller_writes_itself_is_made_with_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.db");
+    let adapter = SqliteAdapter::open(&path).await.unwrap();
+    let state = adapter.state();
+    let mut own = Connection::open(&path).unwrap();
+    own.execute_batch("CREATE TABLE rows (x INTEGER)").unwrap();
+    let rows = |own: &Connection| -> i64 {
+        own.query_row("SELECT count(*) FROM rows", [], |row| row.get(0)).unwrap()
+    };
+    // The writer remembers the stream and the head, which the transactions below move on without it.
+    adapter.append(append(WriteCondition::Always)).await.unwrap();
+
+    let transaction = own.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    transaction.execute("INSERT INTO rows VALUES (1)", []).unwrap();
+    let commit = put(Expected::Absent);
+    adapter.append_and_commit_in(&transaction, append(WriteCondition::Always), commit).unwrap();
+    transaction.rollback().unwrap();
+    assert_eq!((rows(&own), counts(&adapter, &state).await), (0, (1, 0)), "rolled back");
+
+    let transaction = own.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    transaction.execute("INSERT INTO rows VALUES (1)", []).unwrap();
+    let stored = adapter
+        .append_and_commit_in(&transaction, append(WriteCondition::Always), put(Expected::Absent))
+        .unwrap();
+    assert_eq!(stored[0].sequence_number.value(), 2);
+    let refused = put(Expected::Is(Revision::generate()));
+    let error = state.commit_in(&transaction, refused).unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    state.commit_in(&transaction, put(Expected::Any)).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!((rows(&own), counts(&adapter, &state).await), (1, (2, 1)));
+
+    let next = adapter.append(append(WriteCondition::Always)).await.unwrap();
+    assert_eq!(next[0].sequence_number.value(), 3, "the writer sees what others appended");
+    assert_eq!(next[0].position.value(), 2);
+}
+
+#[tokio::test]
+async fn a_transaction_of_another_file_or_begun_too_early_is_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.db");
+    let adapter = SqliteAdapter::open(&path).await.unwrap();
+    let state = adapter.state();
+    let other = folder.path().join("other.db");
+    drop(SqliteAdapter::open(&other).await.unwrap());
+    let mut other = Connection::open(other).unwrap();
+    let mut memory = Connection::open_in_memory().unwrap();
+    for connection in [&mut other, &mut memory] {
+        let transaction = connection.transaction().unwrap();
+        let error = state.commit_in(&transaction, put(Expected::Any)).unwrap_err();
+        assert!(matches!(&error, StateError::Invalid(_)), "{error}");
+        let both = adapter.append_and_commit_in(&transaction, Vec::new(), put(Expected::Any));
+        assert!(matches!(&both, Err(TogetherError::Append(Error::Invalid(_)))), "{both:?}");
+    }
+    let in_memory = SqliteAdapter::open_in_memory().await.unwrap().state();
+    let error = in_memory.commit_in(&memory.transaction().unwrap(), put(Expected::Any));
+    assert!(matches!(error, Err(StateError::Invalid(_))));
+
+    // It has looked at the file before another connection wrote.
+    let mut own = Connection::open(&path).unwrap();
+    let transaction = own.transaction_with_behavior(TransactionBehavior::Deferred).unwrap();
+    let sql = "SELECT count(*) FROM state_documents";
+    let _: i64 = transaction.query_row(sql, [], |row| row.get(0)).unwrap();
+    state.commit(put(Expected::Absent)).await.unwrap();
+    let error = state.commit_in(&transaction, put(Expected::Absent)).unwrap_err();
+    assert!(matches!(&error, StateError::Unavailable(_)), "{error}");
+    drop(transaction);
+    assert_eq!(counts(&adapter, &state).await, (0, 1));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use annals::{
-    Append, Capabilities, Error, EventId, MAX_CONDITION_DEPTH, NewEvent, Order, Payload, Query,
-    ReadOptions, Result, SequenceNumber, Source, Tags, WriteCondition,
+    Append, Capabilities, Error, EventId, MAX_CONDITION_DEPTH, Metadata, NewEvent, Order, Payload,
+    Query, QueryItem, ReadOptions, Result, SequenceNumber, Source, Tags, WriteCondition,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,7 +27,9 @@ const ALL: Capabilities = Capabilities::NONE
 
 fn capabilities() -> impl Strategy<Value = Capabilities> {
     let order = prop_oneof![Just(Order::Stream), Just(Order::Category), Just(Order::Log)];
-    (any::<[bool; 4]>(), order, 0u32..8, 0u32..8).prop_map(|(flags, order, events, bytes)| {
+    let limits = (0u32..8, 0u32..8, 0u32..30, 0u32..6);
+    (any::<[bool; 4]>(), order, limits).prop_map(|(flags, order, limits)| {
+        let (events, bytes, call, parts) = limits;
         ALL.with_multi_stream_append(flags[0])
             .with_query_conditions(flags[1])
             .with_custom_conditions(flags[2])
@@ -35,6 +37,8 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
             .with_order(order)
             .with_max_events_per_append(NonZeroU32::new(events))
             .with_max_payload_bytes(NonZeroU32::new(bytes))
+            .with_max_append_bytes(NonZeroU32::new(call))
+            .with_max_query_parts(NonZeroU32::new(parts))
     })
 }
 
@@ -77,6 +81,24 @@ fn query_of(plan: &Plan) -> Option<&Query> {
     }
 }
 
+/// How many items, names, ids and tags a query has.
+fn query_parts(query: &Query) -> usize {
+    let of = |item: &QueryItem| {
+        let (names, ids) = (item.names.iter().flatten(), item.ids.iter().flatten());
+        1 + names.count() + ids.count() + item.tags.len()
+    };
+    query.items().iter().map(of).sum()
+}
+
+/// How many its conditions have together.
+fn parts_of(plan: &Plan) -> usize {
+    let inner = match plan {
+        Plan::All(parts) | Plan::Any(parts) => parts.as_slice(),
+        _ => &[],
+    };
+    query_of(plan).map_or(0, query_parts) + inner.iter().map(parts_of).sum::<usize>()
+}
+
 /// All reasons to refuse a call, as they begin in a message.
 fn reasons(can: &Capabilities, writes: &[(Plan, Vec<(usize, bool)>)]) -> Vec<&'static str> {
     let any =
@@ -87,6 +109,9 @@ fn reasons(can: &Capabilities, writes: &[(Plan, Vec<(usize, bool)>)]) -> Vec<&'s
     let events = || writes.iter().flat_map(|(_, events)| events);
     let count = u32::try_from(events().count()).expect("few");
     let largest = events().map(|(bytes, _)| u32::try_from(*bytes).expect("few")).max();
+    let all = events().map(|(bytes, _)| u32::try_from(*bytes).expect("few")).sum::<u32>();
+    let parts = writes.iter().map(|(plan, _)| parts_of(plan)).sum::<usize>();
+    let parts = u32::try_from(parts).expect("few");
     let rules = [
         (
             writes.len() > 1 && !can.multi_stream_append,
@@ -108,6 +133,11 @@ fn reasons(can: &Capabilities, writes: &[(Plan, Vec<(usize, bool)>)]) -> Vec<&'s
         (
             can.max_payload_bytes.zip(largest).is_some_and(|(most, size)| size > most.get()),
             "invalid call: a payload has at most",
+        ),
+        (can.max_append_bytes.is_some_and(|most| all > most.get()), "invalid call: at most"),
+        (
+            can.max_query_parts.is_some_and(|most| parts > most.get()),
+            "invalid call: the conditions of a call have at most",
         ),
     ];
     rules.into_iter().filter(|(broken, _)| *broken).map(|(_, reason)| reason).collect()
@@ -141,10 +171,13 @@ proptest! {
         };
         let too_wide = width > can.order && !allowed;
         let tags = query.uses_tags() && !can.tags;
+        let parts = u32::try_from(query_parts(&query)).expect("few");
+        let too_many = can.max_query_parts.is_some_and(|most| parts > most.get());
         match can.check_read("x", &query, &options) {
-            Ok(()) => prop_assert!(!too_wide && !tags),
+            Ok(()) => prop_assert!(!too_wide && !tags && !too_many),
             Err(Error::Unsupported { what: "tags", .. }) => prop_assert!(tags),
             Err(Error::Unsupported { what, .. }) => prop_assert!(too_wide && what.contains("allow_skips")),
+            Err(Error::Invalid(_)) => prop_assert!(too_many),
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
@@ -219,13 +252,48 @@ fn one_stream_twice_is_a_mistake() {
 fn limits_name_both_sides() {
     let can = ALL
         .with_max_events_per_append(NonZeroU32::new(2))
-        .with_max_payload_bytes(NonZeroU32::new(3));
+        .with_max_payload_bytes(NonZeroU32::new(3))
+        .with_max_append_bytes(NonZeroU32::new(5))
+        .with_max_query_parts(NonZeroU32::new(4));
     let events = |count: usize, bytes: usize| (0..count).map(|_| event(bytes, false)).collect();
-    assert!(check(can, write(events(2, 3))).is_ok());
+    assert!(check(can, write(events(1, 3))).is_ok());
+    assert!(check(can, write(events(2, 2))).is_ok());
     let why =
         |count, bytes| check(can, write(events(count, bytes))).expect_err("too much").to_string();
     assert_eq!(why(3, 3), "invalid call: at most 2 events in one call, got 3");
     assert_eq!(why(2, 4), "invalid call: a payload has at most 3 bytes, got 4");
+    assert_eq!(
+        why(2, 3),
+        "invalid call: at most 5 bytes of payloads and metadata in one call, got 6"
+    );
+    let noted = Metadata::json(&serde_json::json!({})).expect("valid");
+    let noted = (0..2).map(|_| event(1, false).with_metadata(noted.clone())).collect();
+    let noted = check(can, write(noted)).expect_err("metadata counts").to_string();
+    assert_eq!(noted, "invalid call: at most 5 bytes of payloads and metadata in one call, got 6");
+
+    let query = |names: usize| {
+        let names = vec![NAMES[0].clone(); names];
+        let item = QueryItem::new(STREAMS[0].clone()).with_names(names).expect("valid");
+        Query::from(item.with_ids([EventId::generate()]).with_tags(tags()))
+    };
+    let can = can.with_known_ids(annals::KnownIds::Forever);
+    let guard = |names| {
+        guarded(WriteCondition::Any(vec![WriteCondition::no_match(
+            query(names),
+            SequenceNumber::START,
+        )]))
+    };
+    assert!(check(can, guard(1)).is_ok());
+    assert_eq!(
+        check(can, guard(2)).expect_err("too wide").to_string(),
+        "invalid call: the conditions of a call have at most 4 items, names, ids and tags together, got 5"
+    );
+    let options = ReadOptions::default();
+    assert!(can.check_read("x", &query(1), &options).is_ok());
+    assert_eq!(
+        can.check_read("x", &query(2), &options).expect_err("too wide").to_string(),
+        "invalid call: a query has at most 4 items, names, ids and tags together, got 5"
+    );
 }
 
 #[test]

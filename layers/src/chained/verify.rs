@@ -1,6 +1,6 @@
 //! What was done to a stream, by kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use annals::{Position, SequenceNumber, StoredEvent};
 
@@ -16,7 +16,13 @@ pub struct Report {
     pub head: Option<Head>,
     /// What is wrong, by position; nothing of an intact stream.
     pub findings: Vec<Finding>,
+    /// Where it stopped reading, because so many events follow the first difference that no more could be kept; `None` if it
+    /// read all of the stream.
+    pub stopped_at: Option<Position>,
 }
+
+/// How many events are kept from the first difference on, some hundred bytes each.
+pub(super) const MAX_KEPT: usize = 1 << 20;
 
 /// Something that no append made. Positions are those that the store has now, unless told otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,36 +78,75 @@ pub(super) struct Seen<'a> {
     method: &'a Method,
     after: SequenceNumber,
     events: u64,
-    /// The hash of what was not chained, at the beginning, and how many events that are.
+    /// The hash of the events at the beginning that are what was appended, and how many these are. Of them nothing else is
+    /// kept.
     prefix: (Hash, u64),
+    /// How many of them are not chained.
+    unchained: u64,
+    /// The other events. While all is well that is the last one only: which of two events at one place was appended shows
+    /// in what follows.
     rows: Vec<Row>,
+    is_well: bool,
+    known: Option<Head>,
+    /// The hash of the known head's event, where it is in the prefix.
+    at_known: Option<Hash>,
+    /// Hashes of events in the prefix that others claim to be.
+    looked_up: BTreeMap<Position, Hash>,
     findings: Vec<(Position, Finding)>,
+    max_kept: usize,
+    stopped_at: Option<Position>,
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn new(method: &'a Method, after: SequenceNumber) -> Self {
-        let prefix = (Hash::GENESIS, 0);
-        Self { method, after, events: 0, prefix, rows: Vec::new(), findings: Vec::new() }
+    pub(super) fn new(method: &'a Method, after: SequenceNumber, known: Option<Head>) -> Self {
+        Self {
+            method,
+            after,
+            events: 0,
+            prefix: (Hash::GENESIS, 0),
+            unchained: 0,
+            rows: Vec::new(),
+            is_well: true,
+            known,
+            at_known: None,
+            looked_up: BTreeMap::new(),
+            findings: Vec::new(),
+            max_kept: MAX_KEPT,
+            stopped_at: None,
+        }
     }
 
-    pub(super) fn push(&mut self, event: &StoredEvent) {
-        self.events += 1;
+    /// Whether it takes more events.
+    pub(super) fn push(&mut self, event: &StoredEvent) -> bool {
         let at = event.position;
+        if self.rows.len() + self.findings.len() >= self.max_kept {
+            self.stopped_at.get_or_insert(at);
+            return false;
+        }
+        self.events += 1;
         match self.method.read(event) {
-            Ok(Some(chained)) => self.rows.push(Row {
+            Ok(Some(chained)) => self.take(Row {
                 at,
                 was: chained.position,
                 previous: chained.previous,
                 hash: chained.hash,
                 is_whole: chained.is_whole,
             }),
-            Ok(None) if event.sequence_number <= self.after && self.rows.is_empty() => {
+            Ok(None)
+                if event.sequence_number <= self.after
+                    && self.rows.is_empty()
+                    && self.prefix.1 == self.unchained =>
+            {
                 let content = self.method.content(&event.stream, &event.event);
-                self.prefix = (self.method.link(self.prefix.0, at, content), at.value() + 1);
+                self.grow(at, self.method.link(self.prefix.0, at, content));
+                self.unchained = self.prefix.1;
             }
-            Ok(None) => self.find(at, Finding::Inserted(at)),
+            Ok(None) => {
+                self.is_well = false;
+                self.find(at, Finding::Inserted(at));
+            }
             // It is there, and it cannot be read: what is at its place is not what was appended.
-            Err(_) => self.rows.push(Row {
+            Err(_) => self.take(Row {
                 at,
                 was: at,
                 previous: Hash::GENESIS,
@@ -109,13 +154,53 @@ impl<'a> Seen<'a> {
                 is_whole: false,
             }),
         }
+        true
+    }
+
+    fn grow(&mut self, at: Position, hash: Hash) {
+        self.prefix = (hash, at.value().saturating_add(1));
+        if self.known.is_some_and(|known| known.position == at) {
+            self.at_known = Some(hash);
+        }
+    }
+
+    fn take(&mut self, row: Row) {
+        if self.is_well {
+            let (previous, place) = match self.rows.last() {
+                Some(last) => (last.hash, last.was.value().saturating_add(1)),
+                None => self.prefix,
+            };
+            let is_next = row.at == row.was && row.was.value() == place && row.previous == previous;
+            if row.is_whole && is_next {
+                // What it follows is what was appended.
+                if let Some(last) = self.rows.pop() {
+                    self.grow(last.was, last.hash);
+                }
+            } else {
+                self.is_well = false;
+            }
+        }
+        self.rows.push(row);
+    }
+
+    /// The places in the prefix that kept events claim to be of: look their hashes up. At most as many as are kept.
+    pub(super) fn claimed(&self) -> BTreeSet<Position> {
+        let inside = |row: &&Row| row.was.value() < self.prefix.1;
+        self.rows.iter().filter(inside).map(|row| row.was).collect()
+    }
+
+    /// Learns the hash of an event of the prefix.
+    pub(super) fn learn(&mut self, event: &StoredEvent) {
+        if let Ok(Some(chained)) = self.method.read(event) {
+            self.looked_up.insert(event.position, chained.hash);
+        }
     }
 
     fn find(&mut self, at: Position, finding: Finding) {
         self.findings.push((at, finding));
     }
 
-    pub(super) fn report(mut self, known: Option<Head>) -> Report {
+    pub(super) fn report(mut self) -> Report {
         let rows = std::mem::take(&mut self.rows);
         let head = rows.last().map(|row| Head { position: row.at, hash: row.hash });
         let head = head.or_else(|| {
@@ -126,10 +211,10 @@ impl<'a> Seen<'a> {
         self.order(&genuine);
         let by_place: BTreeMap<Position, &Row> = genuine.iter().map(|row| (row.was, row)).collect();
         self.links(&by_place);
-        self.compare(&by_place, known);
+        self.compare(&by_place);
         self.findings.sort_by_key(|(at, _)| *at);
         let findings = self.findings.into_iter().map(|(_, finding)| finding).collect();
-        Report { events: self.events, head, findings }
+        Report { events: self.events, head, findings, stopped_at: self.stopped_at }
     }
 
     /// One event for each place: reports those that are there twice, and those that nobody appended.
@@ -142,6 +227,14 @@ impl<'a> Seen<'a> {
         }
         let mut by_place: BTreeMap<Position, Vec<Row>> = BTreeMap::new();
         for row in rows {
+            if row.was.value() < self.prefix.1 {
+                // The event of that place is there already.
+                let is_copy = self.looked_up.get(&row.was) == Some(&row.hash);
+                let finding =
+                    if is_copy { Finding::Duplicated(row.at) } else { Finding::Inserted(row.at) };
+                self.find(row.at, finding);
+                continue;
+            }
             by_place.entry(row.was).or_default().push(row);
         }
         let mut genuine = Vec::new();
@@ -215,15 +308,18 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn compare(&mut self, by_place: &BTreeMap<Position, &Row>, known: Option<Head>) {
-        let Some(head) = known else { return };
+    fn compare(&mut self, by_place: &BTreeMap<Position, &Row>) {
+        let Some(head) = self.known else { return };
         let last = by_place.keys().next_back().map(|last| last.value());
         let last = last.or(self.prefix.1.checked_sub(1));
         if last.is_none_or(|last| last < head.position.value()) {
+            if self.stopped_at.is_some() {
+                return;
+            }
             self.find(Position::MAX, Finding::CutTail { head });
             return;
         }
-        let is_prefix = self.prefix.1 == head.position.value() + 1 && self.prefix.0 != head.hash;
+        let is_prefix = self.at_known.is_some_and(|hash| hash != head.hash);
         let row = by_place.get(&head.position);
         if is_prefix || row.is_some_and(|row| row.is_whole && row.hash != head.hash) {
             self.find(Position::MAX, Finding::OtherHead { head });
@@ -252,4 +348,53 @@ fn longest_ascent(rows: &[Row]) -> Vec<usize> {
     }
     ascent.reverse();
     ascent
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::{NewEvent, Position, SequenceNumber, StoredEvent, StreamId};
+
+    use super::{Finding, Seen};
+    use crate::link::{Hash, Method};
+
+    /// A chained stream of so many events.
+    fn stream(events: u64) -> Vec<StoredEvent> {
+        let (method, stream) = (Method::default(), StreamId::from_static("worlds", "earth"));
+        let mut previous = Hash::GENESIS;
+        let mut made = Vec::new();
+        for nth in 0..events {
+            let event = NewEvent::json("said", &nth).expect("a number");
+            let at = Position::new(nth);
+            let (event, hash) = method.chain(&stream, event, previous, at);
+            let time = event.occurred_at;
+            let number = SequenceNumber::new(nth + 1);
+            made.push(StoredEvent::new(event, stream.clone(), at, number, time));
+            previous = hash;
+        }
+        made
+    }
+
+    #[test]
+    fn an_intact_stream_takes_no_memory_and_a_damaged_one_a_bounded_one() {
+        let method = Method::default();
+        let events = stream(1_000);
+        let mut seen = Seen::new(&method, SequenceNumber::START, None);
+        for event in &events {
+            assert!(seen.push(event));
+            assert!(seen.rows.len() <= 1, "only the last event is kept");
+        }
+        let report = seen.report();
+        assert_eq!((report.events, report.findings.len()), (1_000, 0));
+
+        let mut seen = Seen::new(&method, SequenceNumber::START, report.head);
+        seen.max_kept = 100;
+        for event in events.iter().filter(|event| event.position != Position::new(500)) {
+            seen.push(event);
+            assert!(seen.rows.len() <= 100);
+        }
+        let report = seen.report();
+        let gone = Position::new(500);
+        assert_eq!(report.findings, [Finding::Removed { first: gone, last: gone }]);
+        assert!(report.stopped_at.is_some_and(|at| at > gone), "{report:?}");
+    }
 }

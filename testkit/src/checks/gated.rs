@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use annals::{Append, Order, Query, ReadOptions, Source, StoredEvent, StreamId};
-use tokio::time::timeout;
+use annals::{Append, Order, Query, ReadOptions, SequenceNumber, Source, StoredEvent, StreamId};
+use tokio::time::{Instant, timeout};
 
 use crate::checks::support::ledger::{always, light, most, patient};
+use crate::checks::through::pages;
 use crate::engine::{Failure, Outcome, ensure};
 use crate::harness::{Gate, Hook};
 use crate::storage::{Check, Need, check};
@@ -13,16 +14,17 @@ use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[check!(
     "r2.gated",
-    [R2 R1 A1],
+    [R2 R1 R5 A1],
     Required,
     [Need::Hook(Hook::Gate)],
     gated,
-    "an append that is held before its commit is invisible, and is not skipped when it comes"
+    "an append that is held before its commit is invisible, no page claims its number, and it is not skipped when it comes"
 )];
 
 /// What must not hang gets so long.
 const LIMIT: Duration = Duration::from_secs(10);
-/// What a right store may make others wait for while an append is held.
+/// What a right store may make others wait for while an append is held, at least; on a slow one twenty times as long as
+/// an append takes.
 const GRACE: Duration = Duration::from_millis(150);
 
 async fn gated(cx: Context) -> Outcome {
@@ -30,17 +32,22 @@ async fn gated(cx: Context) -> Outcome {
     let second = cx.open().await?;
     let [a, sibling, other] =
         [("a", "1"), ("a", "2"), ("b", "1")].map(|(category, name)| store.stream(category, name));
+    let began = Instant::now();
     patient(&store, &[always(&a, light(1))]).await?;
+    let grace = (began.elapsed() * 20).clamp(GRACE, Duration::from_secs(5));
     let size = most(&store).min(3);
     for (nth, late) in [&a, &sibling, &other].into_iter().enumerate() {
         let held = vec![always(&a, light(size))];
         let passing = vec![always(late, light(size))];
         let reader = if nth == 1 { &second } else { &store };
-        let case = Held { store: &store, gate: gate.as_ref(), writer: &second, reader };
+        let case = Held { store: &store, gate: gate.as_ref(), writer: &second, reader, grace };
         case.run(held, passing).await?;
     }
     Ok(())
 }
+
+/// A query, what a read of it gave, and how far its pages claimed to have come.
+type Looked = (Query, Vec<StoredEvent>, SequenceNumber);
 
 /// One append is held before its commit while another is made.
 struct Held<'a> {
@@ -48,6 +55,7 @@ struct Held<'a> {
     gate: &'a dyn Gate,
     writer: &'a Subject,
     reader: &'a Subject,
+    grace: Duration,
 }
 
 impl Held<'_> {
@@ -65,7 +73,7 @@ impl Held<'_> {
         }
         let before = self.look(&streams).await;
         let mut fast = append(self.writer, &passing);
-        let early = timeout(GRACE, &mut fast).await.ok();
+        let early = timeout(self.grace, &mut fast).await.ok();
         let during = self.look(&streams).await;
         self.gate.release();
         let ended = |what| move |error| Failure::new(format!("{what}: {error}"));
@@ -78,7 +86,7 @@ impl Held<'_> {
         };
         let fast = fast.map_err(ended("beside"))??;
         let (before, during) = (before?, during?);
-        for (query, given) in before.iter().chain(&during) {
+        for (query, given, through) in before.iter().chain(&during) {
             let dirty =
                 given.iter().find(|event| slow.iter().any(|it| it.event.id == event.event.id));
             if let Some(dirty) = dirty {
@@ -86,17 +94,16 @@ impl Held<'_> {
                     "a read of {query} gave {dirty}, whose append was held before its commit"
                 )));
             }
-            let end = given.last().map_or(self.reader.start, |last| last.sequence_number);
-            let until = ReadOptions::default().after(self.reader.start).until(end);
+            let until = ReadOptions::default().after(self.reader.start).until(*through);
             let whole = self.reader.read(query.clone(), until).await?;
             let late = whole.iter().find(|event| !given.contains(event));
             if let Some(late) = late {
                 return Err(Failure::new(format!(
-                    "a reader of {query} was given events up to {end}, and {late} appeared later"
+                    "pages of {query} claimed all events up to {through}, and {late} appeared later"
                 )));
             }
         }
-        for (query, given) in during.iter().filter(|_| was_early) {
+        for (query, given, _) in during.iter().filter(|_| was_early) {
             let mut stored = fast.iter().filter(|event| query.matches(event));
             let unseen = stored.find(|event| !given.iter().any(|it| it.event.id == event.event.id));
             ensure!(
@@ -114,7 +121,7 @@ impl Held<'_> {
     }
 
     /// What reads of every source give now; those that wait for the held append give nothing.
-    async fn look(&self, streams: &[StreamId]) -> Outcome<Vec<(Query, Vec<StoredEvent>)>> {
+    async fn look(&self, streams: &[StreamId]) -> Outcome<Vec<Looked>> {
         let mut queries: Vec<Query> = streams.iter().map(|stream| stream.clone().into()).collect();
         if self.reader.capabilities.order >= Order::Category {
             queries.extend(streams.iter().map(|stream| stream.category.clone().into()));
@@ -125,9 +132,13 @@ impl Held<'_> {
         let mut looked = Vec::new();
         for query in queries {
             let options = ReadOptions::default().after(self.reader.start);
-            let read = self.reader.read(query.clone(), options);
-            if let Ok(given) = timeout(GRACE, read).await {
-                looked.push((query, given?));
+            let read = pages(self.reader, &query, options);
+            if let Ok(given) = timeout(self.grace, read).await {
+                let given = given?;
+                let last = given.last().map_or(self.reader.start, |page| page.through);
+                let events: Vec<_> = given.into_iter().flat_map(|page| page.events).collect();
+                let through = events.last().map_or(last, |event| event.sequence_number.max(last));
+                looked.push((query, events, through));
             }
         }
         Ok(looked)

@@ -101,7 +101,7 @@ async fn append_scaling(cx: Context) -> Outcome {
         )
         .await?
         .map_err(|[long, short]| {
-            Failure::new(format!(
+            Failure::late(format!(
                 "{what} took {long:?} on a stream of {LONG} events, and {short:?} on one of a few"
             ))
         })?;
@@ -109,7 +109,7 @@ async fn append_scaling(cx: Context) -> Outcome {
     let always = &WriteCondition::Always;
     cheap(|[later]| later <= fresh * 5, || append_costs(&store, [&before], always)).await?.map_err(
         |[later]| {
-            Failure::new(format!(
+            Failure::late(format!(
                 "an append took {later:?} with {LONG} events more in the log, and {fresh:?} before"
             ))
         },
@@ -163,7 +163,7 @@ async fn read_scaling(cx: Context) -> Outcome {
             })
         };
         cheap(is_cheap, costs).await?.map_err(|[whole, long, short]| {
-            Failure::new(format!(
+            Failure::late(format!(
                 "{what} of {LONG} took {long:?} to read, all of them {whole:?}, and {what} of a few {short:?}"
             ))
         })?;

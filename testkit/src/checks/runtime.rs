@@ -417,7 +417,7 @@ where
         }
         waits.push(wait);
     }
-    Err(Failure::new(format!(
+    Err(Failure::late(format!(
         "while {when}, other tasks of the thread had to wait for {waits:?}, whenever it was tried"
     )))
 }

@@ -137,7 +137,12 @@ fn compare(
 }
 
 /// Reads, and proves every claim, the last one exactly.
-async fn claims(world: &World, store: &Subject, query: &Query, options: ReadOptions) -> Outcome {
+pub(super) async fn claims(
+    world: &World,
+    store: &Subject,
+    query: &Query,
+    options: ReadOptions,
+) -> Outcome {
     let lowest = head(store, query).await?;
     let pages = pages(store, query, options).await?;
     // Others may append to the same log meanwhile.
@@ -303,7 +308,7 @@ async fn bytes(cx: Context) -> Outcome {
     let mut ledger = crate::checks::support::ledger::Ledger::of(store);
     let mut left = EVENTS;
     while left > 0 {
-        let count = left.min(most(&ledger.store)).min(300);
+        let count = left.min(most(&ledger.store)).min(200);
         let large = |_| {
             let mut event = event("large");
             event.payload = annals::Payload::bytes(payload.clone());

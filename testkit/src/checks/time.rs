@@ -26,6 +26,14 @@ pub(super) const CHECKS: &[Check] = &[
         "times from year 1 to 9999 with any offset are kept as the same instant in UTC"
     ),
     check!(
+        "time.zones",
+        [R3],
+        Required,
+        [],
+        zones,
+        "instants around the hours that clocks leave out or repeat are kept, whatever zone the store lives in"
+    ),
+    check!(
         "time.both_kept",
         [R3],
         Required,
@@ -57,7 +65,8 @@ fn kept(time: OffsetDateTime) -> OffsetDateTime {
 
 async fn come_back(cx: &Context, times: &[OffsetDateTime]) -> Outcome {
     let store = cx.open().await?;
-    for (name, size) in [("alone", 1), ("batch", 10)] {
+    let alone = ("alone", if times.len() < 100 { 1 } else { 100 });
+    for (name, size) in [alone, ("batch", 10)] {
         let stream = store.stream("times", name);
         let mut returned: Vec<StoredEvent> = Vec::new();
         for part in times.chunks(size) {
@@ -125,6 +134,38 @@ async fn range(cx: Context) -> Outcome {
         datetime!(9999-12-31 23:59:59.999999999 UTC),
         datetime!(9999-12-31 23:59:59 +14),
     ];
+    come_back(&cx, &times).await
+}
+
+/// Every quarter of an hour around the nights in which zones turned their clocks, forth and back: also by half an hour,
+/// at midnight, by a whole day, and before zones were regular.
+async fn zones(cx: Context) -> Outcome {
+    let nights = [
+        // Berlin, New York, Lord Howe, Chatham, Sao Paulo, Apia, Casablanca, London 1968 and Paris 1911.
+        datetime!(2024-03-31 01:00 UTC),
+        datetime!(2024-10-27 01:00 UTC),
+        datetime!(2024-03-10 07:00 UTC),
+        datetime!(2024-11-03 06:00 UTC),
+        datetime!(2024-04-06 15:00 UTC),
+        datetime!(2024-10-05 15:30 UTC),
+        datetime!(2024-04-06 14:00 UTC),
+        datetime!(2018-11-04 03:00 UTC),
+        datetime!(2011-12-30 10:00 UTC),
+        datetime!(2024-03-10 02:00 UTC),
+        datetime!(1968-02-18 02:00 UTC),
+        datetime!(1911-03-11 00:00 UTC),
+    ];
+    let around = |night: OffsetDateTime| {
+        (-10..=14).map(move |quarter| night + Duration::minutes(15 * quarter))
+    };
+    let mut times: Vec<_> = nights.into_iter().flat_map(around).collect();
+    // The same by the clocks of the place: hours that were left out or came twice there, told with another offset.
+    for night in nights.iter().take(4) {
+        for offset in [1, 2, -4, -5] {
+            let offset = UtcOffset::from_hms(offset, 0, 0).unwrap_or(UtcOffset::UTC);
+            times.extend(around(*night).map(|time| time.replace_offset(offset)));
+        }
+    }
     come_back(&cx, &times).await
 }
 

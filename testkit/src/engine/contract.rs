@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -21,9 +22,9 @@ pub trait Contract: fmt::Debug + Clone + Copy + Send + Sync + Sized + 'static {
     /// The rules, in the order of reports.
     const RULES: &'static [Rule];
 
-    /// The checks that are not known to catch any specimen of the contract's [`Zoo`](crate::engine::Zoo). Reports mark
-    /// them, and the zoo fails if the list is not right.
-    const UNPROVEN: &'static [&'static str] = &[];
+    /// The checks that are not known to catch any specimen of the contract's [`Zoo`](crate::engine::Zoo), each with the
+    /// reason. Reports mark them, and the zoo fails if the list is not right or a reason is missing.
+    const UNPROVEN: &'static [(&'static str, &'static str)] = &[];
 
     /// How the suite opens stores, usually a `dyn` trait that adapters' authors implement.
     type Harness: ?Sized + Send + Sync + 'static;
@@ -57,6 +58,14 @@ pub trait Contract: fmt::Debug + Clone + Copy + Send + Sync + Sized + 'static {
     fn is_slow(need: Self::Need) -> bool {
         let _ = need;
         false
+    }
+
+    /// How long an ordinary call takes on the store of the namespace, which no check uses. The limits of checks grow with
+    /// it, and what is late where it is long is inconclusive. `None` if it cannot be measured.
+    #[must_use]
+    fn pace(context: &Context<Self>) -> BoxFuture<'_, Option<Duration>> {
+        let _ = context;
+        Box::pin(std::future::ready(None))
     }
 
     /// What the store of the namespace uses now, such as connections. After a check that passed, every count must be

@@ -17,17 +17,24 @@ pub struct Failure {
     pub(crate) counterexample: Option<String>,
     /// The environment lacks something; nothing is known about the adapter.
     pub(crate) not_run: bool,
+    /// Something was not in time: on a machine that is too busy nothing is known about the adapter.
+    pub(crate) late: bool,
 }
 
 impl Failure {
     /// The adapter is wrong: `message` says what was expected and what happened.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), counterexample: None, not_run: false }
+        Self { message: message.into(), counterexample: None, not_run: false, late: false }
     }
 
     /// Nothing could be found out, because the environment lacks something.
     pub fn not_run(reason: impl Into<String>) -> Self {
         Self { not_run: true, ..Self::new(reason) }
+    }
+
+    /// Something did not happen in time: inconclusive if the machine is too busy to know why.
+    pub fn late(message: impl Into<String>) -> Self {
+        Self { late: true, ..Self::new(message) }
     }
 
     /// The store did not open: not run if the error is [`NotRun`].

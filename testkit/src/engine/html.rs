@@ -165,6 +165,7 @@ fn summary(tally: Tally) -> Markup {
         ("fail", "failed", tally.failed),
         ("none", "not applicable", tally.not_applicable),
         ("none", "not run", tally.not_run),
+        ("none", "inconclusive", tally.inconclusive),
     ];
     html! {
         div.bar { @for (color, what, count) in parts { div class=(color) style={ "flex: " (count) } title={ (count) " " (what) } {} } }
@@ -184,6 +185,7 @@ fn promise(rule: &Rule, tally: Tally) -> Markup {
             div.soft {
                 (passed(tally))
                 @if tally.not_run > 0 { ", " (tally.not_run) " not run" }
+                @if tally.inconclusive > 0 { ", " (tally.inconclusive) " inconclusive" }
             }
         }
     }
@@ -217,7 +219,7 @@ fn color(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
         Verdict::Fail(..) => "fail",
-        Verdict::Skipped(_) | Verdict::NotRun(_) => "none",
+        Verdict::Skipped(_) | Verdict::NotRun(_) | Verdict::Inconclusive(_) => "none",
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Verdict {
     Skipped(String),
     /// The check applies, and the harness or the environment lacks something.
     NotRun(String),
+    /// Something was late on a machine that was too busy for a verdict: what, and how busy.
+    Inconclusive(String),
 }
 
 /// One check of a run.
@@ -80,6 +82,8 @@ pub struct Tally {
     pub not_applicable: usize,
     /// The harness or the environment lacks something.
     pub not_run: usize,
+    /// The machine was too busy for a verdict.
+    pub inconclusive: usize,
 }
 
 impl Tally {
@@ -99,6 +103,7 @@ impl<'a> FromIterator<&'a Entry> for Tally {
                 Verdict::Fail(..) => &mut tally.failed,
                 Verdict::Skipped(_) => &mut tally.not_applicable,
                 Verdict::NotRun(_) => &mut tally.not_run,
+                Verdict::Inconclusive(_) => &mut tally.inconclusive,
             };
             *count += 1;
         }
@@ -109,7 +114,11 @@ impl<'a> FromIterator<&'a Entry> for Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (run, Self { passed, not_applicable, not_run, .. }) = (self.run(), self);
-        write!(f, "{passed} of {run} passed, {not_applicable} not applicable, {not_run} not run")
+        write!(f, "{passed} of {run} passed, {not_applicable} not applicable, {not_run} not run")?;
+        match self.inconclusive {
+            0 => Ok(()),
+            count => write!(f, ", {count} inconclusive"),
+        }
     }
 }
 
@@ -203,6 +212,7 @@ impl Verdict {
             Self::Fail(message, _) => ("FAIL", message),
             Self::Skipped(reason) => ("not applicable", reason),
             Self::NotRun(reason) => ("not run", reason),
+            Self::Inconclusive(reason) => ("inconclusive", reason),
         }
     }
 }

@@ -64,6 +64,9 @@ fn trials<C: Contract>(
                 Verdict::NotRun(reason) => {
                     Ok(Completion::ignored_with(format!("NOT RUN: {reason}")))
                 }
+                Verdict::Inconclusive(reason) => {
+                    Ok(Completion::ignored_with(format!("INCONCLUSIVE: {reason}")))
+                }
             };
             entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             completion

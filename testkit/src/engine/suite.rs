@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use annals::EventId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::engine::{Check, Context, Contract, Entry, Failure, Missing, Outcome, Report, Verdict};
+use crate::engine::{
+    Check, Context, Contract, Entry, Failure, Missing, Outcome, Report, Verdict, pace,
+};
 
 /// How long the random checks go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,9 @@ pub struct Suite<C: Contract> {
     pub(super) limit: Duration,
     filters: Vec<String>,
     pub(super) require: Vec<String>,
+    strict: bool,
+    /// How many times longer limits are, once it was measured.
+    factor: Arc<OnceLock<u32>>,
 }
 
 impl<C: Contract> Suite<C> {
@@ -60,6 +65,8 @@ impl<C: Contract> Suite<C> {
             limit: Duration::from_secs(30),
             filters: Vec::new(),
             require: Vec::new(),
+            strict: false,
+            factor: Arc::default(),
         }
     }
 
@@ -96,6 +103,14 @@ impl<C: Contract> Suite<C> {
     #[must_use]
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Takes what is late for a failure, however busy the machine is and however slow the store: for stores that are known
+    /// to hang.
+    #[must_use]
+    pub fn with_strict_limits(mut self) -> Self {
+        self.strict = true;
         self
     }
 
@@ -184,7 +199,7 @@ impl<C: Contract> Suite<C> {
             own_checks: self.own.len(),
             adapter: self.name.clone(),
             rules: C::RULES.to_vec(),
-            unproven: C::UNPROVEN.iter().map(|id| (*id).to_owned()).collect(),
+            unproven: C::UNPROVEN.iter().map(|(id, _)| (*id).to_owned()).collect(),
             capabilities: capabilities.and_then(|can| serde_json::to_value(can).ok()),
             profile: self.profile,
             runtime: self.flavour,
@@ -197,10 +212,12 @@ impl<C: Contract> Suite<C> {
     /// Runs one check in a fresh namespace. Blocks the thread; not to be called from async code.
     #[must_use]
     pub fn run_check(&self, check: &Check<C>) -> Entry {
+        let factor = self.factor();
         let started = Instant::now();
         let context = self.fresh_context(check.id);
         let cases = Arc::clone(&context.cases);
         let limit = self.limit
+            * factor
             * if check.needs.iter().any(|need| C::is_slow(*need)) { 4 } else { 1 }
             + match self.profile {
                 Profile::Soak(duration) => duration,
@@ -210,18 +227,16 @@ impl<C: Contract> Suite<C> {
         let (done, outcome) = mpsc::sync_channel(1);
         let (suite, check_) = (self.clone(), *check);
         let work = move || {
+            pace::set(factor);
             let _ = done.send(suite.verdict(&check_, &context));
         };
         let spawned = std::thread::Builder::new().name(check.id.to_owned()).spawn(work);
         let verdict = match spawned {
             Err(error) => Verdict::NotRun(format!("no thread: {error}")),
             Ok(_) => outcome.recv_timeout(limit).unwrap_or_else(|_| {
-                Verdict::Fail(
-                    format!(
-                        "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
-                    ),
-                    None,
-                )
+                self.failed(Failure::late(format!(
+                    "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
+                )))
             }),
         };
         let verdict = match verdict {
@@ -240,6 +255,44 @@ impl<C: Contract> Suite<C> {
             seed: self.seed,
             time: started.elapsed(),
         }
+    }
+
+    /// How many times longer limits are than they are written: measured once, before the first check.
+    fn factor(&self) -> u32 {
+        if self.strict {
+            return 1;
+        }
+        *self.factor.get_or_init(|| self.pace().map_or(1, pace::factor_of))
+    }
+
+    /// How long an ordinary call takes now. `None` if that is not known, also because it takes too long.
+    fn pace(&self) -> Option<Duration> {
+        let context = self.fresh_context("pace");
+        let (done, measured) = mpsc::sync_channel(1);
+        let flavour = self.flavour;
+        std::thread::spawn(move || {
+            let runtime = runtime(flavour).ok();
+            let pace = runtime.and_then(|runtime| {
+                let pace = runtime.block_on(C::pace(&context));
+                runtime.shutdown_background();
+                pace
+            });
+            let _ = done.send(pace);
+        });
+        measured.recv_timeout(self.limit / 3).ok().flatten()
+    }
+
+    /// The verdict of a failure: what was late is inconclusive where the machine is busy or the store slow.
+    fn failed(&self, failure: Failure) -> Verdict {
+        if failure.not_run {
+            return Verdict::NotRun(failure.message);
+        }
+        if failure.late && !self.strict {
+            if let Some(excuse) = pace::excuse(self.pace()) {
+                return Verdict::Inconclusive(format!("{}: {excuse}", failure.message));
+            }
+        }
+        Verdict::Fail(failure.message, failure.counterexample)
     }
 
     pub(super) fn requires(&self, check: &Check<C>) -> bool {
@@ -277,11 +330,11 @@ impl<C: Contract> Suite<C> {
         let verdict = runtime.block_on(async {
             let capabilities = match C::declared(context).await {
                 Ok(capabilities) => capabilities,
-                Err(failure) => return failed(failure),
+                Err(failure) => return Err(failure),
             };
             match self.missing(check, &capabilities) {
-                Some(Missing::Capability(text)) => return Verdict::Skipped(text),
-                Some(Missing::Hook(text)) => return Verdict::NotRun(text),
+                Some(Missing::Capability(text)) => return Ok(Verdict::Skipped(text)),
+                Some(Missing::Hook(text)) => return Ok(Verdict::NotRun(text)),
                 None => {}
             }
             let before = C::usage(context).await;
@@ -293,15 +346,13 @@ impl<C: Contract> Suite<C> {
                     Err(error) => Err(Failure::new(format!("the task ended early: {error}"))),
                 },
             };
-            match outcome {
-                Err(failure) => failed(failure),
-                Ok(()) => {
-                    Self::leaks(context, before).await.map_or_else(failed, |()| Verdict::Pass)
-                }
-            }
+            outcome?;
+            Self::leaks(context, before).await?;
+            Ok(Verdict::Pass)
         });
         runtime.shutdown_background();
-        verdict
+        // Not inside the runtime: it takes a moment to see how busy the machine is.
+        verdict.unwrap_or_else(|failure| self.failed(failure))
     }
 
     /// After a check every count of the harness is back at what it was, within ten seconds.
@@ -334,14 +385,10 @@ pub(crate) fn runtime(flavour: Flavour) -> Outcome<tokio::runtime::Runtime> {
     if let Flavour::MultiThread(workers) = flavour {
         builder.worker_threads(workers.max(1));
     }
+    // The limits of the thread that makes it hold on its threads, too.
+    let factor = pace::factor();
+    builder.on_thread_start(move || pace::set(factor));
     builder.enable_all().build().map_err(|error| Failure::not_run(format!("no runtime: {error}")))
-}
-
-fn failed(failure: Failure) -> Verdict {
-    if failure.not_run {
-        return Verdict::NotRun(failure.message);
-    }
-    Verdict::Fail(failure.message, failure.counterexample)
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -357,6 +404,7 @@ impl<C: Contract> Clone for Suite<C> {
             own: self.own.clone(),
             filters: self.filters.clone(),
             require: self.require.clone(),
+            factor: Arc::clone(&self.factor),
             ..*self
         }
     }

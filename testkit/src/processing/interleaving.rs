@@ -39,6 +39,7 @@ struct Running {
     task: Task,
     future: Pin<Box<dyn Future<Output = ()>>>,
     woken: Arc<Woken>,
+    is_frozen: bool,
 }
 
 struct Woken(AtomicBool);
@@ -64,13 +65,29 @@ impl Interleaving {
         let task = Task(self.next);
         self.next += 1;
         let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.tasks.push(Running { task, future: Box::pin(future), woken });
+        self.tasks.push(Running { task, future: Box::pin(future), woken, is_frozen: false });
         task
     }
 
     /// Drops a future where it is: what a kill does to it. Nothing if it has ended.
     pub fn kill(&mut self, task: Task) {
         self.tasks.retain(|running| running.task != task);
+    }
+
+    /// Lets a future stand where it is, while the others and the time go on: what a stop of its process does to it.
+    pub fn freeze(&mut self, task: Task) {
+        self.set_frozen(task, true);
+    }
+
+    /// Lets a frozen future go on.
+    pub fn thaw(&mut self, task: Task) {
+        self.set_frozen(task, false);
+    }
+
+    fn set_frozen(&mut self, task: Task, is_frozen: bool) {
+        for running in self.tasks.iter_mut().filter(|running| running.task == task) {
+            running.is_frozen = is_frozen;
+        }
     }
 
     /// Whether the future has neither ended nor been killed.
@@ -86,7 +103,8 @@ impl Interleaving {
 
     /// Does one step; `false` if nothing can happen any more.
     pub fn step(&mut self) -> bool {
-        let woken = |running: &Running| running.woken.0.load(Ordering::SeqCst);
+        let woken =
+            |running: &Running| !running.is_frozen && running.woken.0.load(Ordering::SeqCst);
         let ready: Vec<usize> = self
             .tasks
             .iter()

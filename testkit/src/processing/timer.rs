@@ -41,6 +41,13 @@ impl ManualTimer {
         Self::default()
     }
 
+    /// A clock of another machine: it began at another time, and of each second of this timer it counts so many
+    /// thousandths.
+    #[must_use]
+    pub fn skewed(&self, ahead: Duration, thousandths: u32) -> SkewedTimer {
+        SkewedTimer { timer: self.clone(), ahead, thousandths: thousandths.max(1) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Hands> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +98,25 @@ impl Timer for ManualTimer {
 
     fn elapsed(&self) -> Duration {
         self.lock().now
+    }
+}
+
+/// A clock that is wrong: see [`ManualTimer::skewed`].
+#[derive(Debug, Clone)]
+pub struct SkewedTimer {
+    timer: ManualTimer,
+    ahead: Duration,
+    thousandths: u32,
+}
+
+impl Timer for SkewedTimer {
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.timer.sleep(time.saturating_mul(1_000) / self.thousandths)
+    }
+
+    fn elapsed(&self) -> Duration {
+        let own = self.timer.elapsed().saturating_mul(self.thousandths) / 1_000;
+        self.ahead.saturating_add(own)
     }
 }
 

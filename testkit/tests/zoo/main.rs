@@ -31,6 +31,7 @@ macro_rules! bent_specimens {
 }
 
 mod bent;
+mod bursts;
 mod caches;
 mod capabilities;
 mod claims;
@@ -49,6 +50,7 @@ mod races;
 mod reads;
 mod report;
 mod scans;
+mod sizes;
 mod writes;
 
 use std::collections::HashMap;
@@ -90,6 +92,8 @@ fn specimens() -> impl Iterator<Item = &'static Specimen> {
         claims::SPECIMENS,
         follows::SPECIMENS,
         histories::SPECIMENS,
+        sizes::SPECIMENS,
+        bursts::SPECIMENS,
         odd::SPECIMENS,
     ]
     .into_iter()

@@ -139,6 +139,14 @@ bent_specimens! {
         }
     }
 
+    /// Accepts light calls and narrow queries.
+    Narrow caught by [] {
+        fn capabilities(&self) -> Capabilities {
+            let all = Base.capabilities().with_max_append_bytes(NonZeroU32::new(2_000_000));
+            all.with_max_payload_bytes(NonZeroU32::new(1_000_000)).with_max_query_parts(NonZeroU32::new(2_000))
+        }
+    }
+
     /// Takes one event at a time, to several streams or not, and keeps order within categories only.
     OneAtATime caught by [] {
         fn capabilities(&self) -> Capabilities {

@@ -74,17 +74,25 @@ fn state_steps(tables: &Tables, found: u32) -> annals::Result<String> {
     Ok(sql)
 }
 
-/// The version of the tables of documents; 0 if there are none.
+/// The version of the tables of documents; 0 if there is nothing with one of their names.
 async fn found_state(session: Session<'_>, store: &Store) -> Outcome<u32> {
-    let sql = store.tables.fill("SELECT to_regclass({state_meta_text}) IS NOT NULL");
-    let rows = session.query(&sql, &[]).await?;
-    if !rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false) {
-        return Ok(0);
+    let parts = store.tables.state_parts();
+    let there = named(session, store, &parts).await?;
+    let [meta, ..] = &parts;
+    if !meta.is_in(&there) {
+        return match there.first() {
+            None => Ok(0),
+            Some((kind, name)) => Err(taken(kind, name)),
+        };
     }
-    let rows = session.query(&store.tables.fill("SELECT version FROM {state_meta}"), &[]).await?;
-    let version: Option<i32> = rows.first().map(|row| row.try_get(0)).transpose()?;
-    let version = version.and_then(|version| u32::try_from(version).ok());
-    Ok(version.ok_or_else(|| Error::from(SchemaError::Foreign))?)
+    let rows = session.query(&store.tables.fill("SELECT version FROM {state_meta}"), &[]).await;
+    let foreign = || taken(meta.kind, &meta.name);
+    let rows = rows.map_err(|failure| if failure.is_undefined() { foreign() } else { failure })?;
+    let row = rows.first().ok_or_else(foreign)?;
+    let version = row.try_get::<_, i32>(0).map_err(|_| foreign())?;
+    let version = u32::try_from(version).map_err(|_| foreign())?;
+    all_there(&parts, &there)?;
+    Ok(version)
 }
 
 /// Rejects documents of a later release. Without their tables the log can be used, and its documents not.
@@ -108,8 +116,9 @@ pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<()> {
         return Err(Error::from(SchemaError::Outdated { found: found.version, known }).into());
     }
     same_order(store, &found)?;
-    check_state(session, store).await?;
+    // First: what it hides is not there for all that follows.
     check_row_security(session, store).await?;
+    check_state(session, store).await?;
     rows_type(session, store).await
 }
 
@@ -155,11 +164,11 @@ async fn migrate_in_transaction(session: Session<'_>, store: &Store) -> Outcome<
     if store.options.common.immutable_log {
         check_refuse(session, store).await?;
     }
+    let documents = if cfg!(feature = "state") { found_state(session, store).await? } else { 0 };
     let sql = steps(&store.options, &store.tables, found.version, found.has_schema)?;
     session.execute(&sql).await?;
     if cfg!(feature = "state") && found.version > 0 {
-        let sql = state_steps(&store.tables, found_state(session, store).await?)?;
-        session.execute(&sql).await?;
+        session.execute(&state_steps(&store.tables, documents)?).await?;
     }
     session.execute("COMMIT").await
 }
@@ -188,16 +197,9 @@ async fn found(session: Session<'_>, store: &Store) -> Outcome<Found> {
     }
     let has_schema = row.try_get(1)?;
     let parts = tables.parts();
-    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
-    let values: [Value<'_>; 2] = [(&tables.schema(), Type::TEXT), (&names, Type::TEXT_ARRAY)];
-    let rows = session.query(NAMED, &values).await?;
-    let mut there = Vec::with_capacity(rows.len());
-    for row in &rows {
-        there.push((row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?));
-    }
+    let there = named(session, store, &parts).await?;
     let [meta, ..] = &parts;
-    let is_part = |part: &Part| there.contains(&(part.kind, part.name.as_str()));
-    if !is_part(meta) {
+    if !meta.is_in(&there) {
         return match there.first() {
             None => Ok(Found { version: 0, order: None, has_schema }),
             Some((kind, name)) => Err(taken(kind, name)),
@@ -216,15 +218,43 @@ async fn found(session: Session<'_>, store: &Store) -> Outcome<Found> {
     let version = row.try_get::<_, i32>(0).map_err(|_| foreign())?;
     let version = u32::try_from(version).map_err(|_| foreign())?;
     let order = row.try_get(1).map_err(|_| foreign())?;
+    all_there(&parts, &there)?;
+    Ok(Found { version, order: Some(order), has_schema })
+}
+
+/// What has the name of one of these parts, with its kind.
+async fn named(
+    session: Session<'_>,
+    store: &Store,
+    parts: &[Part],
+) -> Outcome<Vec<(String, String)>> {
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    let values: [Value<'_>; 2] = [(&store.tables.schema(), Type::TEXT), (&names, Type::TEXT_ARRAY)];
+    let rows = session.query(NAMED, &values).await?;
+    let mut there = Vec::with_capacity(rows.len());
+    for row in &rows {
+        there.push((row.try_get::<_, &str>(0)?.to_owned(), row.try_get::<_, &str>(1)?.to_owned()));
+    }
+    Ok(there)
+}
+
+impl Part {
+    fn is_in(&self, there: &[(String, String)]) -> bool {
+        there.iter().any(|(kind, name)| *kind == self.kind && *name == self.name)
+    }
+}
+
+/// Rejects what has one of these parts but not the others.
+fn all_there(parts: &[Part], there: &[(String, String)]) -> Outcome<()> {
     // What rejects changes is made later, or never.
     let mut others = parts.iter().filter(|part| !part.name.ends_with("_refuse()"));
-    if let Some(part) = others.find(|part| !is_part(part)) {
-        return Err(match there.iter().find(|(_, name)| *name == part.name) {
+    match others.find(|part| !part.is_in(there)) {
+        None => Ok(()),
+        Some(part) => Err(match there.iter().find(|(_, name)| *name == part.name) {
             Some((kind, name)) => taken(kind, name),
             None => Error::from(SchemaError::Foreign).into(),
-        });
+        }),
     }
-    Ok(Found { version, order: Some(order), has_schema })
 }
 
 fn taken(kind: &str, name: &str) -> Failure {
@@ -247,12 +277,15 @@ async fn check_refuse(session: Session<'_>, store: &Store) -> Outcome<()> {
 }
 
 /// Rejects a log whose rows a policy hides from this role without an error: it would have holes, and a condition could
-/// hold that does not. Sessions of our own also set `row_security`, so that a policy made later is an error.
+/// hold that does not. The same of its documents: an expectation would hold of one that is hidden. Sessions of our own also set `row_security`, so that a policy made later is an error.
 async fn check_row_security(session: Session<'_>, store: &Store) -> Outcome<()> {
     let sql = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE n.nspname = $1 AND c.relname = ANY($2) AND c.relkind IN ('r', 'p') \
                AND row_security_active(c.oid)";
-    let parts = store.tables.parts();
+    let mut parts = store.tables.parts().to_vec();
+    if cfg!(feature = "state") {
+        parts.extend(store.tables.state_parts());
+    }
     let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     let values: [Value<'_>; 2] = [(&store.tables.schema(), Type::TEXT), (&names, Type::TEXT_ARRAY)];
     let rows = session.query(sql, &values).await?;

@@ -108,6 +108,22 @@ impl Tables {
         .map(|(kind, ending)| Part { kind, name: format!("{}{ending}", self.table) })
     }
 
+    /// The same of its documents.
+    pub(crate) fn state_parts(&self) -> [Part; 5] {
+        [
+            ("table", "_state_meta"),
+            ("table", "_documents"),
+            ("table", "_entries"),
+            ("view", "_state"),
+            (
+                "function",
+                "_commit(text[], text[], smallint[], integer[], smallint[], uuid[], uuid[], text[], bytea[], \
+                 boolean[], integer[], integer[], text[], text[], text[], bytea[], text)",
+            ),
+        ]
+        .map(|(kind, ending)| Part { kind, name: format!("{}{ending}", self.table) })
+    }
+
     /// The type of a row of events, without its schema and unquoted.
     pub(crate) fn row_type(&self) -> String {
         format!("{}_row", self.table)

@@ -1,5 +1,6 @@
 //! One connection with what it remembers: look-ups and pages.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -31,9 +32,10 @@ const SQLITE: Dialect<'_> = Dialect {
 /// A page ends early when its payloads have so many bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
+/// `C`: its own connection, or that of a caller.
 #[derive(Debug)]
-pub(crate) struct Session {
-    connection: Connection,
+pub(crate) struct Session<C = Connection> {
+    connection: C,
     history: Arc<History>,
     generation: u64,
     /// What was last seen to be of this history.
@@ -43,12 +45,8 @@ pub(crate) struct Session {
     streams: Cache<StreamId, i64>,
 }
 
-impl Session {
-    pub(crate) fn new(
-        connection: Connection,
-        cache_bound: NonZeroUsize,
-        history: Arc<History>,
-    ) -> Self {
+impl<C: Borrow<Connection>> Session<C> {
+    pub(crate) fn new(connection: C, cache_bound: NonZeroUsize, history: Arc<History>) -> Self {
         Self {
             connection,
             history,
@@ -61,7 +59,7 @@ impl Session {
     }
 
     pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+        self.connection.borrow()
     }
 
     /// Forgets all numbers, as after a transaction that was not committed.
@@ -83,7 +81,7 @@ impl Session {
         let goes_on = match witness {
             Some((number, id)) => {
                 let id = id.as_uuid();
-                let mut statement = self.connection.prepare_cached(sql)?;
+                let mut statement = self.connection.borrow().prepare_cached(sql)?;
                 statement.exists(params![number, id.as_bytes()])?
             }
             // Nothing proves it, unless nothing was remembered yet.
@@ -104,7 +102,7 @@ impl Session {
 
     /// Changes if another connection has committed.
     pub(crate) fn data_version(&self) -> Outcome<i64> {
-        let mut statement = self.connection.prepare_cached("PRAGMA data_version")?;
+        let mut statement = self.connection.borrow().prepare_cached("PRAGMA data_version")?;
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
@@ -135,7 +133,7 @@ impl Session {
     /// The last event of the log.
     fn last(&self) -> Outcome<Option<(u64, EventId)>> {
         let sql = "SELECT sequence_number, id FROM events ORDER BY sequence_number DESC LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.connection.borrow().prepare_cached(sql)?;
         let last: Option<(i64, [u8; 16])> =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let last = last.and_then(|(number, id)| Some((u64::try_from(number).ok()?, id)));
@@ -154,7 +152,7 @@ impl Session {
 
     fn end(&self, sql: &str) -> Outcome<u64> {
         let end: Option<i64> =
-            self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            self.connection.borrow().prepare_cached(sql)?.query_row([], |row| row.get(0))?;
         Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
     }
 
@@ -164,7 +162,7 @@ impl Session {
             return Ok(id);
         }
         let sql = "INSERT INTO names (name) VALUES (?1)";
-        let id = self.connection.prepare_cached(sql)?.insert([name])?;
+        let id = self.connection.borrow().prepare_cached(sql)?.insert([name])?;
         self.ids.learn(name, id);
         Ok(id)
     }
@@ -174,8 +172,12 @@ impl Session {
             return Ok(Some(id));
         }
         let sql = "SELECT name_id FROM names WHERE name = ?1";
-        let id =
-            self.connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+        let id = self
+            .connection
+            .borrow()
+            .prepare_cached(sql)?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
         if let Some(id) = id {
             self.ids.learn(name, id);
         }
@@ -263,7 +265,7 @@ impl Session {
         self.execute("BEGIN")?;
         let found = read(self);
         let ended = self.execute("COMMIT");
-        if ended.is_err() && !self.connection.is_autocommit() {
+        if ended.is_err() && !self.connection.borrow().is_autocommit() {
             let _ = self.execute("ROLLBACK");
         }
         let found = found?;
@@ -272,7 +274,7 @@ impl Session {
     }
 
     pub(crate) fn execute(&self, sql: &str) -> Outcome<()> {
-        self.connection.prepare_cached(sql)?.execute([])?;
+        self.connection.borrow().prepare_cached(sql)?.execute([])?;
         Ok(())
     }
 
@@ -316,16 +318,17 @@ impl Session {
     }
 
     fn numbers(&self, select: &Select) -> Outcome<Vec<i64>> {
-        let mut statement = self.connection.prepare_cached(&select.sql)?;
+        let mut statement = self.connection.borrow().prepare_cached(&select.sql)?;
         let numbers = statement.query_map(params_from_iter(values(select)), |row| row.get(0))?;
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The events of a statement, and whether a page of them was cut short.
     fn events(&mut self, select: &Select) -> Outcome<(Vec<StoredEvent>, bool)> {
-        let mut statement = self.connection.prepare_cached(&select.sql)?;
+        let mut statement = self.connection.borrow().prepare_cached(&select.sql)?;
         let mut rows = statement.query(params_from_iter(values(select)))?;
-        let mut names = Names { connection: &self.connection, dictionary: &mut self.dictionary };
+        let mut names =
+            Names { connection: self.connection.borrow(), dictionary: &mut self.dictionary };
         let mut events = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
@@ -340,7 +343,7 @@ impl Session {
     }
 }
 
-impl Ids for Session {
+impl<C: Borrow<Connection>> Ids for Session<C> {
     type Error = Failure;
 
     fn name(&mut self, name: &str) -> Outcome<Option<i64>> {
@@ -353,7 +356,7 @@ impl Ids for Session {
         }
         let Some(category) = self.name_id(stream.category.as_str())? else { return Ok(None) };
         let sql = "SELECT stream_id FROM streams WHERE category_id = ?1 AND name = ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.connection.borrow().prepare_cached(sql)?;
         let id = statement.query_row(params![category, stream.name.as_str()], |row| row.get(0));
         let id = id.optional()?;
         if let Some(id) = id {

@@ -44,6 +44,15 @@ pub(super) async fn commit<R>(
 }
 
 impl Job {
+    /// One that is in no queue, and whose caller has the outcome at once.
+    pub(super) fn at_once(
+        commit: Commit,
+        writes: Vec<Append>,
+        recorded_at: OffsetDateTime,
+    ) -> Self {
+        Self { commit, writes, recorded_at, reply: None, taken: true, room: None }
+    }
+
     pub(crate) fn commit(&self) -> &Commit {
         &self.commit
     }

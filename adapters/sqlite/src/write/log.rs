@@ -1,17 +1,22 @@
 //! The log inside a transaction of the writer: tasks are judged and made, one after the other.
 
+use std::borrow::Borrow;
 use std::num::NonZeroUsize;
+#[cfg(feature = "state")]
+use std::sync::Arc;
 
 use annals::adapter::Facts;
 use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StreamId};
 use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
 use annals_sql::{Cache, Ids as _, to_column, to_micros};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::made::{Made, Refused};
 use super::task::Task;
 use crate::error::Outcome;
+#[cfg(feature = "state")]
+use crate::options::SqliteOptions;
 use crate::read::{Session, to_json};
 
 /// What the writer knows of a stream.
@@ -24,8 +29,8 @@ struct Head {
 
 /// What is remembered of the log holds inside a transaction, and only while no other connection has written.
 #[derive(Debug)]
-pub(super) struct Log {
-    session: Session,
+pub(crate) struct Log<C = Connection> {
+    session: Session<C>,
     streams: Cache<StreamId, Head>,
     head: Option<u64>,
     data_version: i64,
@@ -33,14 +38,23 @@ pub(super) struct Log {
     wrote: bool,
 }
 
-impl Log {
-    pub(super) fn new(session: Session, cache_bound: NonZeroUsize) -> Self {
+impl<C: Borrow<Connection>> Log<C> {
+    /// The log in a transaction that is under way on `connection`, for as long as nothing is undone in it.
+    #[cfg(feature = "state")]
+    pub(crate) fn within(connection: C, options: &SqliteOptions) -> Outcome<Self> {
+        let bound = options.common.cache_bound;
+        let mut log = Self::new(Session::new(connection, bound, Arc::default()), bound);
+        log.head = Some(log.session.head()?);
+        Ok(log)
+    }
+
+    pub(super) fn new(session: Session<C>, cache_bound: NonZeroUsize) -> Self {
         let streams = Cache::new(cache_bound);
         Self { session, streams, head: None, data_version: 0, wrote: false }
     }
 
     /// The connection, also for reads.
-    pub(super) fn session(&mut self) -> &mut Session {
+    pub(super) fn session(&mut self) -> &mut Session<C> {
         &mut self.session
     }
 
@@ -101,7 +115,7 @@ impl Log {
     }
 
     /// Judges a task and makes it. An inner error refuses this task only; nothing of it was written.
-    pub(super) fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
+    pub(crate) fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
         let (heads, first) = match self.judge_append(job, checked)? {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(Refused::Append(refusal))),

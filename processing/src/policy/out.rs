@@ -1,0 +1,70 @@
+//! What a policy decides: the only way in which it appends.
+
+use annals::{
+    Append, Context, Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondition,
+};
+
+/// What follows from one event. It gives each event its id, and says in its metadata what caused it.
+#[derive(Debug)]
+pub struct Out {
+    base: EventId,
+    nth: u64,
+    context: Context,
+    appends: Vec<Append>,
+}
+
+impl Out {
+    /// What the policy of this name makes of `input`: processors make it, and tests of policies.
+    #[must_use]
+    pub fn new(policy: &str, input: &StoredEvent) -> Self {
+        let base = input.id().derived_for(policy);
+        Self { base, nth: 0, context: Context::caused_by(input), appends: Vec::new() }
+    }
+
+    /// Appends `events` to `stream` if `condition` holds. All that a decision appends is appended together or not at all.
+    /// Each event gets the id that follows from the input and from its place in the decision, and the correlation and
+    /// causation of the input, unless its metadata has its own.
+    ///
+    /// # Errors
+    /// [`Invalid`](Error::Invalid) for what is reserved, for metadata that is no JSON object, and for a second condition on
+    /// one stream.
+    pub fn append(
+        &mut self,
+        stream: StreamId,
+        events: impl IntoIterator<Item = NewEvent>,
+        condition: WriteCondition,
+    ) -> Result<()> {
+        let mut made = Vec::new();
+        let mut nth = self.nth;
+        for event in events {
+            made.push(self.context.stamp(event.with_id(self.base.derived(nth)))?);
+            nth += 1;
+        }
+        let append = Append::new(stream, made, condition);
+        append.check_reserved()?;
+        match self.appends.iter_mut().find(|other| other.stream == append.stream) {
+            None => self.appends.push(append),
+            Some(other) if append.condition == WriteCondition::Always => {
+                other.events.extend(append.events);
+            }
+            Some(_) => {
+                let text = format!("one decision has two conditions on stream {}", append.stream);
+                return Err(Error::invalid(text));
+            }
+        }
+        self.nth = nth;
+        Ok(())
+    }
+
+    /// The id that event `nth` of the decision gets, from 0: for what refers to it.
+    #[must_use]
+    pub fn id(&self, nth: u64) -> EventId {
+        self.base.derived(nth)
+    }
+
+    /// What was decided, in the order in which the streams were named.
+    #[must_use]
+    pub fn into_appends(self) -> Vec<Append> {
+        self.appends
+    }
+}
