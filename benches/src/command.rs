@@ -14,6 +14,7 @@ use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
+use crate::views::{self, Stores, Thorough};
 use crate::{annals_store, beside, builds, delivery, limits, page, report, scopes};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
@@ -41,6 +42,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Views: rebuilds, commits, latencies, idle processors.
+    Views(Beside),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -151,6 +154,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Beside(beside) => beside_followers(&beside).await,
         Task::Delivery(delivery) => deliveries(&delivery).await,
         Task::Scopes { quick } => independent_scopes(quick).await,
+        Task::Views(views) => measure_views(&views).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -238,6 +242,25 @@ async fn independent_scopes(quick: bool) -> Result<ExitCode, BoxError> {
 /// Those that were named, or all.
 fn grounds(named: &[Ground]) -> &[Ground] {
     if named.is_empty() { Ground::value_variants() } else { named }
+}
+
+async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
+    let thorough = if views.quick { Thorough::QUICK } else { Thorough::FULL };
+    let folder = folder(views.folder.as_deref())?;
+    let grounds = grounds(&views.store);
+    println!("{}\n", Machine::mark());
+    println!("| store | what | unit | median | min–max |");
+    println!("|---|---|---|---|---|");
+    for ground in grounds {
+        let open = async || match ground {
+            Ground::Memory => Ok(Stores::memory()),
+            Ground::Sqlite => Stores::sqlite(&folder).await,
+            Ground::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
+        };
+        let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Beside the program: the system's own folder for temporary files may lie in memory.

@@ -7,6 +7,7 @@
 //! cargo run --release -p annals-benches -- delivery --quick
 //! cargo run --release -p annals-benches -- scopes --quick
 //! cargo run --release -p annals-benches -- builds OLD NEW
+//! cargo run --release -p annals-benches -- views
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -95,4 +96,5 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scopes;
+pub mod views;
 pub mod workload;

@@ -1,8 +1,10 @@
 //! A program that plays a story on the store that the command line names.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use annals::{BoxError, EventStore};
+use annals_state::StateStore;
 use clap::Parser;
 
 use crate::{store, terminal};
@@ -28,6 +30,26 @@ pub async fn run(
     story: impl AsyncFnOnce(&EventStore, Say<'_>) -> Result<(), BoxError>,
 ) -> ExitCode {
     terminal::end(name, play(Arguments::parse(), story).await)
+}
+
+/// The same with the documents of the same store.
+///
+/// # Cancel safety
+/// As [`run`].
+pub async fn run_with_state(
+    name: &str,
+    story: impl AsyncFnOnce(&EventStore, Arc<dyn StateStore>, Say<'_>) -> Result<(), BoxError>,
+) -> ExitCode {
+    let arguments = Arguments::parse();
+    let place = store::chosen(arguments.store.clone());
+    let told = play(arguments, async |log, say| {
+        let place = place?.unwrap_or_else(|| "memory".to_owned());
+        let state = store::open_state(&place).await?;
+        let told = story(log, Arc::clone(&state), say).await;
+        state.close().await;
+        told
+    });
+    terminal::end(name, told.await)
 }
 
 async fn play(

@@ -1,12 +1,22 @@
-//! Dogs that learn tricks: ids that follow from names, and an application that is made anew from its environment. Each
-//! step is asserted.
+//! Dogs that learn tricks: ids that follow from names, an application that is made anew from its environment, and a view
+//! that counts each dog and each trick once. Each step is asserted.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use annals::adapter::StorageAdapter;
-use annals::{BoxError, EventStore, SequenceNumber};
+use annals::{BoxError, EventStore, ReadOptions, SequenceNumber, StoredEvent};
 use annals_domain::{
     Adapters, Aggregate, Application, Env, Error, Event, ExecuteError, Repository,
 };
-use std::sync::Arc;
+use annals_processing::{
+    Batch, EventView, ProcessingError, Processor, Services, Sink, SinkError, SystemTimer, Typed,
+    ViewSink,
+};
+use annals_state::{
+    Collection, DocumentId, DocumentKey, Documents, Expected, StateError, StateStore, Write,
+};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::story::Say;
@@ -105,7 +115,88 @@ impl TrainingSchool {
     }
 }
 
-/// Plays the story on an empty store, and passes what happens to `say`.
+/// How many dogs there are, and how many tricks they can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Dogs.
+    pub dogs: u64,
+    /// Tricks of all dogs.
+    pub tricks: u64,
+}
+
+/// The view that counts, as one document.
+#[derive(Debug, Clone, Copy)]
+pub struct Counting;
+
+impl EventView for Counting {
+    type Event = DogEvent;
+    type State = Counted;
+
+    fn ids(&self, _: &DogEvent, _: &StoredEvent) -> Result<Vec<DocumentId>, BoxError> {
+        Ok(vec![DocumentId::from_static("school")])
+    }
+
+    fn apply(
+        &self,
+        _: &DocumentId,
+        counted: &mut Option<Counted>,
+        event: DogEvent,
+        _: &StoredEvent,
+    ) -> Result<(), BoxError> {
+        let counted = counted.get_or_insert_default();
+        match event {
+            DogEvent::Registered { .. } => counted.dogs += 1,
+            DogEvent::TrickAdded { .. } => counted.tricks += 1,
+        }
+        Ok(())
+    }
+}
+
+/// The documents of the view.
+///
+/// # Errors
+/// Never: the name is one.
+pub fn documents(state: Arc<dyn StateStore>) -> Result<Documents<Counted>, BoxError> {
+    Ok(Collection::new("school")?.on(state))
+}
+
+/// What the view says.
+///
+/// # Errors
+/// Those of the state store.
+///
+/// # Cancel safety
+/// Reads only.
+pub async fn counted(state: &Arc<dyn StateStore>) -> Result<Counted, BoxError> {
+    let found = documents(Arc::clone(state))?.get("school").await?;
+    Ok(found.map(|school| school.value).unwrap_or_default())
+}
+
+/// The processor that keeps the view. It may be killed at any moment, and begun again.
+///
+/// # Errors
+/// Never: its name and its query make sense.
+pub fn counting(store: &EventStore, state: Arc<dyn StateStore>) -> Result<Processor, BoxError> {
+    let documents = documents(state)?;
+    let processor =
+        Processor::event_view("school", store, documents, Counting, SystemTimer::new())?;
+    // That a process ends in the middle of something is no fault of an event here.
+    Ok(processor.with_poison_after(u32::MAX))
+}
+
+/// Keeps the view until the process ends.
+///
+/// # Errors
+/// Those of the stores.
+///
+/// # Cancel safety
+/// Dropped, it leaves each event counted or not.
+pub async fn keep(store: &EventStore, state: Arc<dyn StateStore>) -> Result<(), BoxError> {
+    let services = Services::new(SystemTimer::new());
+    Ok(services.processor(counting(store, state)?)?.run().await?)
+}
+
+/// Plays the story on an empty store with these documents, and passes what happens to `say`.
 ///
 /// # Errors
 /// Those of the store.
@@ -115,7 +206,11 @@ impl TrainingSchool {
 ///
 /// # Cancel safety
 /// Dropped, the story ends after one of its appends.
-pub async fn story(store: &EventStore, say: Say<'_>) -> Result<(), BoxError> {
+pub async fn story(
+    store: &EventStore,
+    state: Arc<dyn StateStore>,
+    say: Say<'_>,
+) -> Result<(), BoxError> {
     assert_eq!(TrainingSchool::id("Fido").to_string(), "1e1d7398-8986-57af-bb01-11a89b2f8b02");
     let adapter: Arc<dyn StorageAdapter> = Arc::clone(store.adapter());
     let adapters = Adapters::default().with("opened", move |_| {
@@ -149,5 +244,48 @@ pub async fn story(store: &EventStore, say: Say<'_>) -> Result<(), BoxError> {
     let anew = TrainingSchool::new(&open().await?);
     assert_eq!(anew.dog("Fido").await?, fido);
     say("an application that is made anew says the same".to_owned());
+    view(store, &state, &anew, third, say).await
+}
+
+/// The steps with the view: it is waited for, and counts each event once.
+async fn view(
+    store: &EventStore,
+    state: &Arc<dyn StateStore>,
+    school: &TrainingSchool,
+    last: SequenceNumber,
+    say: Say<'_>,
+) -> Result<(), BoxError> {
+    let processor = counting(store, Arc::clone(state))?;
+    let handle = processor.handle();
+    let running = tokio::spawn(processor.run());
+    let long = Duration::from_secs(30);
+    handle.wait(last, long).await?;
+    assert_eq!(counted(state).await?, Counted { dogs: 1, tricks: 2 });
+    for (trick, tricks) in [("sit and stay", 3), ("jump hoop", 4)] {
+        let added = school.add_trick("Fido", trick).await?;
+        handle.wait(added, long).await?;
+        assert_eq!(counted(state).await?, Counted { dogs: 1, tricks });
+        say(format!("after {trick} the view counts {tricks} tricks"));
+    }
+    let head = store.log().latest().await?.ok_or("an event")?.sequence_number;
+    let far = SequenceNumber::new(head.value() + 1_000);
+    let late = handle.wait(far, Duration::from_millis(200)).await;
+    let Err(ProcessingError::Timeout { wanted, reached, .. }) = late else {
+        return Err("a wait for what is not there has to end".into());
+    };
+    assert_eq!((wanted, reached), (far, head));
+    handle.stop();
+    running.await??;
+
+    // The last event once more: by a processor, and by hand, with a commit that expects what was before it.
+    assert_eq!(counting(store, Arc::clone(state))?.settle().await?, head);
+    let before = head.prev().ok_or("an event before it")?;
+    let again = store.log().read(ReadOptions::default().after(before)).into_vec().await?;
+    let tracking = DocumentKey::new("annals.tracking", "school/log/whole")?;
+    let batch = Batch::of(&again, vec![Write::guard(tracking, Expected::Absent)]);
+    let taken = ViewSink::new(Typed(Counting), documents(Arc::clone(state))?).take(&batch).await;
+    assert!(matches!(taken, Err(SinkError::State(StateError::Conflict(_)))), "{taken:?}");
+    assert_eq!(counted(state).await?, Counted { dogs: 1, tricks: 4 });
+    say("an event that comes again is not counted again".to_owned());
     Ok(())
 }

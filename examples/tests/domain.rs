@@ -4,7 +4,7 @@ mod common;
 
 use annals::{BoxError, EventId, EventStore};
 use annals_examples::story::Say;
-use annals_examples::{bank, course_enrolment, repository, training_school, universe};
+use annals_examples::{bank, course_enrolment, repository, universe};
 use annals_memory::MemoryAdapter;
 use annals_postgres::PostgresOptions;
 use annals_sqlite::SqliteAdapter;
@@ -50,11 +50,6 @@ async fn universe_everywhere() -> Result<(), BoxError> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn universe_with_cache_and_snapshots_everywhere() -> Result<(), BoxError> {
     everywhere(0, async |store, _| universe::test(store, store, true, true).await).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn training_school_everywhere() -> Result<(), BoxError> {
-    everywhere(3, training_school::story).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

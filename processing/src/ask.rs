@@ -14,6 +14,14 @@ pub enum Ask {
     Pause,
     /// Take events again.
     Resume,
+    /// Look at the log now, and store how far it was looked at. For who waits for an event that the processor does not ask
+    /// for: nothing says to the processor that it was appended.
+    Look,
+    /// Divide the streams by hash into so many parts, as [`split`](crate::split) does. The processor ends then.
+    Split {
+        /// A multiple of the number of parts that there are.
+        parts: u16,
+    },
     /// Remove all that the processor made, all parts of it, and begin from the first event.
     Reset,
     /// Apply the events of this parked sequence, from the one that failed on, and unpark it.

@@ -13,7 +13,8 @@ use crate::parked::Parked;
 use crate::requests::answered;
 use crate::reset;
 use crate::runner::{Halt, Runner, Session};
-use crate::tracking::Tracking;
+use crate::split;
+use crate::tracking::{Tracking, put};
 
 /// The most sequences that one list holds.
 const MAX_LISTED: usize = 1_000;
@@ -22,13 +23,17 @@ impl Runner {
     /// Carries out all that waits. What a store failed at waits on.
     pub(crate) async fn answer_asked(&mut self, session: &mut Session) -> Result<(), Halt> {
         while let Some(asked) = self.shared.next_asked() {
+            if asked.ask == Ask::Look {
+                self.looking.push(asked);
+                continue;
+            }
             let outcome = match self.move_on(session).await {
                 Ok(()) => self.carry_out(session, &asked).await,
                 Err(halt) => Err(halt),
             };
             match outcome {
                 Ok(answer) => {
-                    let is_reset = asked.ask == Ask::Reset;
+                    let is_reset = matches!(asked.ask, Ask::Reset | Ask::Split { .. });
                     tracing::info!(name: "annals.answered", processor = %self.claim, ask = ?asked.ask);
                     self.shared.answer(&asked, Ok(answer));
                     if is_reset {
@@ -67,6 +72,9 @@ impl Runner {
                 self.state.commit(Commit::new(writes)).await?;
                 Ok(answer)
             }
+            Ask::Split { parts } => self.split(session, asked, *parts).await,
+            // Answered at the head.
+            Ask::Look => Ok(Answer::Nothing),
             Ask::Retry(sequence) => self.retry(session, asked, sequence).await,
             Ask::Discard { sequence, event } => {
                 self.discard(session, asked, sequence, *event).await
@@ -77,6 +85,51 @@ impl Runner {
                 self.only_answer(session, asked, answer).await
             }
         }
+    }
+
+    /// Answers who asked to look, at the head of the log.
+    pub(crate) async fn answer_looks(&mut self, session: &mut Session) -> Result<(), Halt> {
+        if self.looking.is_empty() {
+            return Ok(());
+        }
+        self.move_on(session).await?;
+        while let Some(asked) = self.looking.pop() {
+            match self.only_answer(session, &asked, Answer::Done).await {
+                Ok(answer) => self.shared.answer(&asked, Ok(answer)),
+                // It was withdrawn.
+                Err(Halt::Lost(StateError::Conflict(conflict)))
+                    if asked.document.as_ref().is_some_and(|(key, _)| *key == conflict.key) => {}
+                Err(halt) => {
+                    self.looking.push(asked);
+                    return Err(halt);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn split(
+        &mut self,
+        session: &mut Session,
+        asked: &Asked,
+        parts: u16,
+    ) -> Result<Answer, Halt> {
+        let wanted = self.definition();
+        let marked = match split::begin(&wanted, parts) {
+            Ok(marked) if marked.partitions == wanted.partitions => {
+                return self.only_answer(session, asked, Answer::Nothing).await;
+            }
+            Ok(marked) => marked,
+            Err(error) => {
+                let answer = Answer::Rejected(error.to_string());
+                return self.only_answer(session, asked, answer).await;
+            }
+        };
+        let found = Some(session.fence.definition);
+        let mut writes = vec![put(self.claim.definition(), &marked, found)?];
+        writes.extend(answered(asked, &Answer::Done)?);
+        self.state.commit(Commit::new(writes)).await?;
+        Ok(Answer::Done)
     }
 
     async fn set_paused(

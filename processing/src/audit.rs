@@ -128,6 +128,10 @@ impl<V: View> Audit<V> {
         self
     }
 
+    pub(crate) fn view(&self) -> &V {
+        &self.view
+    }
+
     fn is_in_bucket(&self, id: &DocumentId) -> bool {
         let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, step);
@@ -221,7 +225,7 @@ impl<V: View> Audit<V> {
     }
 
     /// Goes through all events up to `last`, with each document that one concerns.
-    async fn fold(
+    pub(crate) async fn fold(
         &self,
         last: SequenceNumber,
         parked: &ParkedSet,
@@ -294,7 +298,7 @@ impl<V: View> Audit<V> {
 }
 
 /// Applies the event, or leaves the state as it was; whether it could be applied.
-fn apply<V: View>(
+pub(crate) fn apply<V: View>(
     view: &V,
     id: &DocumentId,
     state: &mut Option<V::State>,
@@ -309,7 +313,7 @@ fn apply<V: View>(
 }
 
 /// A state as it is read back: what the program and the store may write differently is equal.
-fn canonical(state: Option<&impl Serialize>) -> Result<Option<Value>> {
+pub(crate) fn canonical(state: Option<&impl Serialize>) -> Result<Option<Value>> {
     let value = |state| serde_json::to_vec(state).and_then(|text| serde_json::from_slice(&text));
     let invalid = |error| ProcessingError::from(annals_state::StateError::invalid(error));
     state.map(value).transpose().map_err(invalid)

@@ -109,23 +109,23 @@ impl Jitter {
     }
 }
 
-/// Decides by the kind of the error.
-#[derive(Clone)]
-pub(crate) struct Errors(Arc<dyn Fn(&HandlerError) -> Decision + Send + Sync>);
+type Decide = Arc<dyn Fn(&HandlerError) -> Decision + Send + Sync>;
+
+/// Decides by the kind of the error: to stop, unless somebody says what to do.
+#[derive(Clone, Default)]
+pub(crate) struct Errors(Option<Decide>);
 
 impl Errors {
     pub(crate) fn new(decide: impl Fn(&HandlerError) -> Decision + Send + Sync + 'static) -> Self {
-        Self(Arc::new(decide))
+        Self(Some(Arc::new(decide)))
+    }
+
+    pub(crate) fn are_default(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(crate) fn decide(&self, error: &HandlerError) -> Decision {
-        (self.0)(error)
-    }
-}
-
-impl Default for Errors {
-    fn default() -> Self {
-        Self::new(|_| Decision::Stop)
+        self.0.as_ref().map_or(Decision::Stop, |decide| decide(error))
     }
 }
 

@@ -94,6 +94,8 @@ impl Handle {
     ) -> Result<()> {
         let Some(wanted) = until.into() else { return Ok(()) };
         let mut late = self.timer.sleep(timeout);
+        // Once: a look that does not reach it wakes this future, too.
+        let mut asks = true;
         loop {
             let changed = self.shared.changed.listen();
             let reached = {
@@ -101,9 +103,8 @@ impl Handle {
                 if inner.status.tracked >= wanted {
                     return Ok(());
                 }
-                let is_new = inner.wanted < wanted;
-                inner.wanted = inner.wanted.max(wanted);
-                if is_new {
+                if std::mem::take(&mut asks) && inner.wanted < wanted {
+                    inner.wanted = wanted;
                     self.shared.wake.notify(usize::MAX);
                 }
                 match &inner.ended {

@@ -3,6 +3,7 @@
 //! | to | use |
 //! |---|---|
 //! | keep documents that are made from events | [`View`], [`Processor::view`] |
+//! | the same of an enum of `annals-domain` | `EventView`, with the feature `domain` |
 //! | make something else of events | [`Sink`], [`Processor::sink`] |
 //! | append events that follow from events | [`Policy`], [`Processor::policy`] |
 //! | keep state between events, and command what has to be done | [`Workflow`], [`Processor::workflow`] |
@@ -12,9 +13,10 @@
 //! | take events only once others have | [`After`] |
 //! | see how far a processor is, wait for it, stop it, ask something of it | [`Handle`] |
 //! | decide what happens if a handler fails | [`Decision`], [`Retry`], [`Processor::with_errors`] |
-//! | share the work among several processors | [`Partitions`] |
 //! | share the work among several processes | [`Group`] |
 //! | do something in one process at a time | [`Locks`] |
+//! | share the work among several processors | [`Partitions`], [`split`] |
+//! | remove what was made of a person's data | [`ViewSweep`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
@@ -32,6 +34,7 @@ mod error;
 mod failing;
 mod group;
 mod handle;
+mod inline;
 mod lock;
 mod measure;
 mod parked;
@@ -45,11 +48,15 @@ mod reset;
 mod runner;
 mod services;
 mod sink;
+mod split;
 mod status;
+mod sweep;
 mod system;
 mod timer;
 mod token;
 mod tracking;
+#[cfg(feature = "domain")]
+mod typed;
 mod versions;
 mod view;
 mod waiting;
@@ -66,6 +73,7 @@ pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
 pub use group::{Group, GroupHandle, GroupStatus};
 pub use handle::Handle;
+pub use inline::{Inline, InlineError, Inlined, Placed};
 pub use lock::{Keeper, Lock, Locks};
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
@@ -77,7 +85,9 @@ pub use requests::ask;
 pub use reset::reset;
 pub use services::{ServiceError, Services, ServicesHandle, Stopping};
 pub use sink::{Batch, Sink, SinkError};
+pub use split::split;
 pub use status::{Limits, Phase, Status};
+pub use sweep::ViewSweep;
 pub use system::{Applications, Settling, System};
 #[cfg(feature = "timer")]
 pub use timer::SystemTimer;
@@ -86,6 +96,8 @@ pub use timer::Timer;
 pub use timer::TokioTimer;
 pub use token::{InvalidToken, Token};
 pub use tracking::{LastEvent, Suspect, Tracking};
+#[cfg(feature = "domain")]
+pub use typed::{EventView, Typed, events_of};
 pub use versions::Versions;
 pub use view::{View, ViewSink};
 pub use workflow::{Step, Workflow, WorkflowSink, recorded};

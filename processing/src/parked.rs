@@ -142,6 +142,6 @@ impl ParkedSet {
 }
 
 /// A sequence may be any text; its document has an id of bounded length.
-fn key(claim: &Claim, sequence: &str) -> DocumentKey {
+pub(crate) fn key(claim: &Claim, sequence: &str) -> DocumentKey {
     claim.own(PARKED, Uuid::new_v5(&Uuid::NAMESPACE_OID, sequence.as_bytes()))
 }

@@ -75,14 +75,19 @@ impl Partitions {
     /// [`Misuse`](ProcessingError::Misuse) if there is none.
     pub fn nth(&self, nth: u16) -> Result<Partition> {
         if nth < self.len() {
-            return Ok(Partition { of: self.clone(), nth });
+            return Ok(self.part(nth));
         }
         Err(ProcessingError::misuse(format!("there is no part {nth} of {}", self.len())))
     }
 
+    /// The part of a number that is known to be one.
+    pub(crate) fn part(&self, nth: u16) -> Partition {
+        Partition { of: self.clone(), nth }
+    }
+
     /// All parts, in order.
     pub fn parts(&self) -> impl Iterator<Item = Partition> {
-        (0..self.len()).map(|nth| Partition { of: self.clone(), nth })
+        (0..self.len()).map(|nth| self.part(nth))
     }
 
     /// The number of the part that `stream` belongs to.
@@ -100,6 +105,14 @@ impl Partitions {
                 let nth = longest.map_or(prefixes.len(), |(nth, _)| nth);
                 u16::try_from(nth).unwrap_or(u16::MAX)
             }
+        }
+    }
+
+    /// What was [described](Self::describe), unless by prefixes.
+    pub(crate) fn described(text: &str) -> Option<Self> {
+        match text.strip_prefix("hash of ") {
+            Some(parts) => Self::hash(parts.parse().ok()?).ok(),
+            None => (text == "whole").then_some(Self::Whole),
         }
     }
 

@@ -69,7 +69,7 @@ use crate::workflow::{Workflow, WorkflowSink};
 /// ```
 #[must_use = "a processor does nothing until it runs"]
 pub struct Processor {
-    runner: Runner,
+    pub(crate) runner: Runner,
     /// However the processor ends, its handles learn it.
     ended: EndsWithIt,
 }
@@ -117,6 +117,7 @@ impl Processor {
             lost: false,
             in_group: false,
             careful: false,
+            looking: Vec::new(),
         };
         Ok(Self { runner, ended: EndsWithIt(shared) })
     }

@@ -9,6 +9,7 @@ use annals_state::{CollectionName, DocumentId, DocumentKey, Expected, StateStore
 
 use crate::claim::{Claim, TRACKING};
 use crate::error::{ProcessingError, Result};
+use crate::requests::Looks;
 use crate::timer::Timer;
 use crate::token::Token;
 use crate::tracking::{Definition, Tracking, decode, get_one};
@@ -55,8 +56,8 @@ impl Progress {
         Ok(found.map_or(1, |held| held.value.parts))
     }
 
-    /// Up to which number all parts have applied everything. [`SequenceNumber::START`] if one of them never began, or if
-    /// the processor is being reset.
+    /// Up to which number all parts have applied everything. [`SequenceNumber::START`] if one of them never began, or while
+    /// the processor is being reset or split.
     ///
     /// # Errors
     /// Those of the state store.
@@ -65,7 +66,8 @@ impl Progress {
     /// It changes nothing and may be dropped at any await.
     pub async fn position(&self) -> Result<SequenceNumber> {
         let found = get_one::<Definition>(&*self.state, self.claim.definition()).await?;
-        let Some(definition) = found.map(|held| held.value).filter(|found| !found.resetting) else {
+        let is_whole = |found: &Definition| !found.resetting && found.splitting.is_none();
+        let Some(definition) = found.map(|held| held.value).filter(is_whole) else {
             return Ok(SequenceNumber::START);
         };
         let mut least = None;
@@ -82,7 +84,8 @@ impl Progress {
     /// Waits until all parts have applied everything up to this number. Returns at once if they have, and if `until` is
     /// `None`. It asks the store after 1 ms, and then less and less often, up to each 100 ms.
     ///
-    /// An event that the processor does not ask for is passed at its next look at the log, within 8 beats.
+    /// A processor that asks for some events only does not learn at once of the others. If it is not there soon, it is asked
+    /// to look: one of a [`Services`](crate::Services) does so at its next beat, any other one within 8 beats.
     ///
     /// # Errors
     /// [`Timeout`](ProcessingError::Timeout) once this much time has passed, and those of the state store.
@@ -95,6 +98,18 @@ impl Progress {
         timeout: Duration,
     ) -> Result<()> {
         let Some(wanted) = until.into() else { return Ok(()) };
+        let mut looks = Looks::default();
+        let outcome = self.wait_with(wanted, timeout, &mut looks).await;
+        looks.withdraw(&*self.state).await;
+        outcome
+    }
+
+    async fn wait_with(
+        &self,
+        wanted: SequenceNumber,
+        timeout: Duration,
+        looks: &mut Looks,
+    ) -> Result<()> {
         let begun = self.timer.elapsed();
         let mut pause = FIRST_POLL;
         loop {
@@ -106,9 +121,18 @@ impl Progress {
             if left.is_zero() {
                 return Err(ProcessingError::Timeout { wanted, reached, within: timeout });
             }
+            if pause == LONGEST_POLL && !looks.are_asked() {
+                looks.ask(&*self.state, self.keys().await?).await?;
+            }
             self.timer.sleep(pause.min(left)).await;
             pause = (pause * 2).min(LONGEST_POLL);
         }
+    }
+
+    /// The trackings of all parts.
+    async fn keys(&self) -> Result<Vec<DocumentKey>> {
+        let found = get_one::<Definition>(&*self.state, self.claim.definition()).await?;
+        Ok(found.map(|held| trackings(&self.claim, &held.value)).unwrap_or_default())
     }
 
     /// Waits until what `token` wants of this processor's source was seen.

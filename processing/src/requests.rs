@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use annals::EventId;
 use annals_state::{
-    Document, DocumentKey, Expected, Revision, Scan, Scanned, StateError, StateStore, Write,
+    Document, DocumentId, DocumentKey, Expected, Revision, Scan, Scanned, StateError, StateStore,
+    Write,
 };
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -114,4 +115,44 @@ pub(crate) async fn of_claims(
         }
     }
     Ok(found)
+}
+
+/// The requests to look at the log that somebody who waits has stored, one for each part of a processor.
+#[derive(Debug, Default)]
+pub(crate) struct Looks(Vec<DocumentKey>);
+
+impl Looks {
+    pub(crate) fn are_asked(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Asks the parts with these trackings.
+    pub(crate) async fn ask(
+        &mut self,
+        state: &dyn StateStore,
+        trackings: Vec<DocumentKey>,
+    ) -> Result<(), StateError> {
+        let nth = EventId::generate();
+        let request = Request { ask: Ask::Look, answer: None };
+        let mut writes = Vec::new();
+        for tracking in trackings {
+            let id = DocumentId::new(format!("{}/{nth}", tracking.id))?;
+            writes.push(put(DocumentKey { collection: REQUESTS, id }, &request, None)?);
+        }
+        if !writes.is_empty() {
+            self.0 = writes.iter().map(|write| write.key.clone()).collect();
+            commit(state, writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the requests back, with their answers. Those that stay after a failure are answered, and removed then.
+    pub(crate) async fn withdraw(self, state: &dyn StateStore) {
+        if self.are_asked() {
+            let deletes = self.0.into_iter().map(|key| Write::delete(key, Expected::Any));
+            if let Err(error) = commit(state, deletes).await {
+                tracing::debug!(name: "annals.not_withdrawn", %error);
+            }
+        }
+    }
 }

@@ -15,11 +15,12 @@ use uuid::Uuid;
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
 use crate::failing::{Errors, Jitter};
-use crate::handle::{Shared, chain};
+use crate::handle::{Asked, Shared, chain};
 use crate::measure;
 use crate::parked::ParkedSet;
 use crate::reset;
 use crate::sink::Sink;
+use crate::split;
 use crate::status::Phase;
 use crate::timer::Timer;
 use crate::tracking::{Definition, Fence, Held, Tracking, commit, get_both, put};
@@ -63,6 +64,8 @@ pub(crate) struct Runner {
     pub(crate) in_group: bool,
     /// The last owner ended without a word, although the tracking does not say so any more.
     pub(crate) careful: bool,
+    /// Who asked to look at the log, and waits for it.
+    pub(crate) looking: Vec<Asked>,
 }
 
 /// What a processor knows from the moment when it reads its tracking until it loses track.
@@ -180,7 +183,7 @@ impl Runner {
                     ProcessingError::misuse("a document of the batch was changed by others");
                 self.back_off(&error).await;
             } else if self.is_rivals(&session) {
-                return self.stand_by(session).await;
+                return self.stand_by(session, follows).await;
             }
         }
         self.known = [session.fence.tracking.revision, None];
@@ -226,6 +229,10 @@ impl Runner {
                     .await?;
                 continue;
             }
+            if stored.splitting.is_some() {
+                split::finish(&*self.state, &self.claim, &stored, definition).await?;
+                continue;
+            }
             wanted.check(&self.claim, &stored)?;
             let tracking = tracking.unwrap_or_default();
             let most = self.options.max_parked.saturating_add(1);
@@ -254,6 +261,7 @@ impl Runner {
             query: self.query.to_string(),
             version: self.options.version,
             resetting: false,
+            splitting: None,
         }
     }
 
@@ -305,6 +313,7 @@ impl Runner {
         // A follow of some events says nothing when others are appended: how far the log is is looked at now and then.
         let looks = follows && self.query != Query::All;
         let mut looked = None;
+        let mut is_at_head = false;
         let mut idle = 0;
         loop {
             if self.shared.is_stopping() {
@@ -314,8 +323,10 @@ impl Runner {
             if session.tracked().paused {
                 return Err(Halt::Reload);
             }
-            if self.shared.is_waited_for(session.seen) && looked.take().is_some() {
+            let is_waited_for = self.shared.is_waited_for(session.seen) && looks;
+            if (is_waited_for || !self.looking.is_empty()) && std::mem::take(&mut is_at_head) {
                 pages = self.pages(session.seen, follows);
+                looked = None;
             }
             let since = |then| self.timer.elapsed().saturating_sub(then);
             let is_behind = session.seen > session.tracked().after;
@@ -334,7 +345,7 @@ impl Runner {
                 Next::Due => {
                     pages = self.pages(session.seen, follows);
                     idle = (idle + 1).min(MOST_IDLE);
-                    looked = None;
+                    (looked, is_at_head) = (None, false);
                     continue;
                 }
                 Next::Page(None) => break,
@@ -373,6 +384,8 @@ impl Runner {
                 }
                 self.apply(session, std::mem::take(&mut batch), through).await?;
                 bytes = 0;
+                is_at_head = true;
+                self.answer_looks(session).await?;
                 let pause = self.options.beat.saturating_mul(1 << idle);
                 looked = looks.then(|| (self.timer.elapsed(), pause));
                 self.shared.update(&*self.timer, |status| {
@@ -380,7 +393,7 @@ impl Runner {
                     status.error = None;
                 });
             } else {
-                looked = None;
+                (looked, is_at_head) = (None, false);
                 if batch.is_empty() {
                     self.reached(session, through);
                 }

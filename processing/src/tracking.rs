@@ -78,6 +78,9 @@ pub(crate) struct Definition {
     /// What the processor made is being removed.
     #[serde(default)]
     pub(crate) resetting: bool,
+    /// How the streams were divided, while the trackings are those of that division.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) splitting: Option<String>,
 }
 
 impl Definition {

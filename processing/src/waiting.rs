@@ -25,7 +25,12 @@ impl Runner {
 
     /// Another processor of this name has taken events: waits until it has ended, or has not taken any for a while
     /// although there are some.
-    pub(crate) async fn stand_by(&mut self, mut session: Session) -> Result<SequenceNumber, Halt> {
+    /// Who only settles waits for no events that may come.
+    pub(crate) async fn stand_by(
+        &mut self,
+        mut session: Session,
+        follows: bool,
+    ) -> Result<SequenceNumber, Halt> {
         tracing::info!(name: "annals.standby", processor = %self.claim);
         let mut idle_since = None;
         loop {
@@ -47,6 +52,8 @@ impl Runner {
                 if now.saturating_sub(since) >= self.options.takeover {
                     return Err(Halt::Reload);
                 }
+            } else if !follows {
+                return Ok(session.tracked().after);
             }
         }
     }

@@ -78,6 +78,39 @@ fn p8_a_token_of_an_event_that_the_processor_does_not_want_does_not_time_out() {
     });
 }
 
+/// It has looked eight beats apart for long when somebody waits for what it does not want.
+#[test]
+fn p8_a_token_of_an_event_that_the_processor_does_not_want_is_reached_at_the_next_beat() {
+    for seed in 0..20 {
+        let world = World::new();
+        let mut tasks = world.tasks(seed);
+        let others = CategoryName::from_static("others");
+        let parts = Partitions::hash(2).unwrap();
+        let mut services = Services::new(world.timer.clone());
+        for part in parts.parts() {
+            let processor = world.processor().with_query(others.clone()).unwrap();
+            services = services.processor(processor.with_partition(part)).unwrap();
+        }
+        tasks.spawn(async move { services.run().await.unwrap() });
+        let (same, other) = (world.clone(), progress(&world));
+        tasks.block_on(async move {
+            for _ in 0..3 {
+                same.timer.sleep(SECOND * 60).await;
+                let stored = same.append("s-0", &["counted"]).await;
+                let token = Token::of("log", &stored[0]);
+                let begun = same.timer.elapsed();
+                // Many wait at once, and one gives up.
+                drop(other.wait_for(&token, SECOND / 4).await);
+                let waits = (0..5).map(|_| other.wait_for(&token, SECOND * 3));
+                futures_util::future::try_join_all(waits).await.unwrap();
+                let took = same.timer.elapsed().saturating_sub(begun);
+                assert!(took <= SECOND * 3, "{took:?}");
+            }
+            assert_eq!(same.ids("annals.requests").await, Vec::<String>::new());
+        });
+    }
+}
+
 #[test]
 fn tokens_are_short_and_come_back_as_they_were() {
     let mut token = Token::default();

@@ -222,6 +222,60 @@ fn p8_waits_return_at_once_or_end_with_what_ended_them() {
     assert!(matches!(error, ProcessingError::Ended), "{error}");
 }
 
+/// Who settles beside one that is killed afterwards ends, also if that one was faster and never said that it ended.
+#[test]
+fn p2_a_settle_that_lost_to_one_that_is_gone_ends() {
+    for seed in 0..60 {
+        let world = World::new();
+        block_on(world.append_many(20, 3));
+        let mut tasks = world.tasks(seed);
+        let state: std::sync::Arc<dyn annals_state::StateStore> =
+            std::sync::Arc::new(annals_testkit::processing::Chaos::new(
+                std::sync::Arc::clone(&world.state),
+                seed,
+                annals_testkit::processing::Odds::CALM,
+            ));
+        let slow = World { state, ..world.clone() };
+        let faster = slow.processor().with_batch(3, 1 << 20);
+        let running = tasks.spawn(async move { drop(faster.run().await) });
+        let mut slower = slow.processor().with_batch(4, 1 << 20);
+        let settling = tasks.spawn(async move {
+            assert_eq!(slower.settle().await.unwrap(), number(20));
+        });
+        while block_on(world.tracking()).unwrap_or_default().after < number(20) {
+            tasks.steps(1);
+        }
+        tasks.kill(running);
+        for _ in 0..2_000 {
+            if !tasks.is_running(settling) || !tasks.step() {
+                break;
+            }
+        }
+        assert!(!tasks.is_running(settling), "seed {seed}");
+        assert_eq!(block_on(world.counts()), block_on(world.expected()));
+    }
+}
+
+/// A wait for what is not there yet makes a processor of some events look once, not all the time.
+#[test]
+fn p8_a_wait_for_what_is_not_there_ends_at_its_time() {
+    let world = World::new();
+    let mut tasks = world.tasks(3);
+    let others = annals::CategoryName::from_static("others");
+    let processor = world.processor().with_query(others).unwrap();
+    let handle = processor.handle();
+    tasks.spawn(async move { processor.run().await.unwrap() });
+    let same = world.clone();
+    tasks.block_on(async move {
+        let stored = same.append("s-0", &["counted"]).await;
+        handle.wait(stored[0].sequence_number, SECOND / 10).await.unwrap();
+        let waits = (2..8).map(|wanted| handle.wait(number(wanted), SECOND * 3));
+        for late in futures_util::future::join_all(waits).await {
+            assert!(matches!(late, Err(ProcessingError::Timeout { .. })), "{late:?}");
+        }
+    });
+}
+
 #[test]
 fn p9_stop_finishes_the_batch_in_hand_and_gives_the_claim_back() {
     for seed in 0..50 {

@@ -23,6 +23,6 @@ pub use broken::{BrokenSink, broken_sinks};
 pub use chaos::{Chaos, Odds};
 pub use decided::{GivenPolicy, GivenWorkflow};
 pub use given::Given;
-pub use interleaving::{Interleaving, Task};
+pub use interleaving::{Interleaving, Outside, Task};
 pub use suite::{SinkCheck, SinkHarness, sink_checks};
 pub use timer::{ManualTimer, SkewedTimer};

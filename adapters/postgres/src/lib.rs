@@ -96,3 +96,5 @@ pub use crate::options::PostgresOptions;
 pub use crate::schema::Schema;
 #[cfg(feature = "state")]
 pub use crate::state::PostgresState;
+#[cfg(feature = "views")]
+pub use crate::state::views::{InlineView, SqlView, SqlViewSink};

@@ -5,6 +5,8 @@ pub(crate) mod part;
 mod read;
 mod statements;
 mod together;
+#[cfg(feature = "views")]
+pub(crate) mod views;
 mod writer;
 
 use std::fmt;

@@ -73,5 +73,9 @@ pub use adapter::SqliteAdapter;
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
 pub use migration::Schema;
 pub use options::{SqliteOptions, Synchronous};
+#[cfg(feature = "views")]
+pub use rusqlite;
 #[cfg(feature = "state")]
 pub use state::SqliteState;
+#[cfg(feature = "views")]
+pub use state::views::{InlineView, SqlView, SqlViewSink};

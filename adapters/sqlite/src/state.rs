@@ -3,7 +3,11 @@
 mod commit;
 mod job;
 mod read;
+#[cfg(feature = "views")]
+pub(crate) mod views;
 mod within;
+#[cfg(feature = "views")]
+pub(crate) mod work;
 
 use std::fmt;
 

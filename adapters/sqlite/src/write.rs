@@ -3,6 +3,8 @@
 mod log;
 mod made;
 mod task;
+#[cfg(feature = "views")]
+mod views;
 mod wal;
 mod writer;
 

@@ -18,7 +18,15 @@ use annals_testkit::processing::{Interleaving, ManualTimer};
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
+pub mod stores;
+
 pub const SECOND: Duration = Duration::from_secs(1);
+
+/// How often something is repeated: `usual`, or `full` with `ANNALS_TESTKIT_PROFILE=full`.
+pub fn scaled<T>(usual: T, full: T) -> T {
+    let is_full = std::env::var("ANNALS_TESTKIT_PROFILE").is_ok_and(|profile| profile == "full");
+    if is_full { full } else { usual }
+}
 
 pub fn number(value: u64) -> SequenceNumber {
     SequenceNumber::new(value)

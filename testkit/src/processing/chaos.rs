@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::interleaving::yield_now;
+use super::interleaving::{Outside, yield_now};
 
 /// How often a call waits or fails. Probabilities are between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,12 +44,22 @@ impl Odds {
 pub struct Chaos<S> {
     inner: S,
     dice: Arc<Mutex<(StdRng, Odds)>>,
+    outside: Outside,
 }
 
 impl<S> Chaos<S> {
     /// Wraps `inner`, with dice of this seed.
     pub fn new(inner: S, seed: u64, odds: Odds) -> Self {
-        Self { inner, dice: Arc::new(Mutex::new((StdRng::seed_from_u64(seed), odds))) }
+        let dice = Arc::new(Mutex::new((StdRng::seed_from_u64(seed), odds)));
+        Self { inner, dice, outside: Outside::default() }
+    }
+
+    /// Counts the calls that the inner store has not answered: an [`Interleaving`](super::Interleaving) waits for them.
+    /// A follow at the head is none.
+    #[must_use]
+    pub fn with_outside(mut self, outside: Outside) -> Self {
+        self.outside = outside;
+        self
     }
 
     /// Changes the odds for all clones.
@@ -60,6 +70,11 @@ impl<S> Chaos<S> {
     /// What it wraps.
     pub fn inner(&self) -> &S {
         &self.inner
+    }
+
+    /// The same without what it wraps, for pages.
+    fn of_pages(&self) -> Chaos<()> {
+        Chaos { inner: (), dice: Arc::clone(&self.dice), outside: self.outside.clone() }
     }
 
     fn roll<T>(&self, draw: impl FnOnce(&mut StdRng, Odds) -> T) -> T {
@@ -122,7 +137,7 @@ impl<S: StateStore> StateStore for Chaos<S> {
             Fate::Lost => return Err(StateError::outcome_unknown(AWAY)),
             Fate::Made | Fate::Answered => {}
         }
-        self.inner.commit(commit).await?;
+        self.outside.wait_for(self.inner.commit(commit)).await?;
         self.wait().await;
         match fate {
             Fate::Made => Err(StateError::outcome_unknown(AWAY)),
@@ -135,14 +150,14 @@ impl<S: StateStore> StateStore for Chaos<S> {
         if self.is_unavailable() {
             return Err(StateError::unavailable(AWAY));
         }
-        let got = self.inner.get(keys).await;
+        let got = self.outside.wait_for(self.inner.get(keys)).await;
         self.wait().await;
         got
     }
 
     fn scan(&self, scan: Scan) -> DocumentPages {
-        let (pages, dice) = (self.inner.scan(scan), Arc::clone(&self.dice));
-        let chaos = Chaos { inner: (), dice };
+        let pages = self.inner.scan(scan);
+        let chaos = self.of_pages();
         stream::unfold((pages, chaos, false), |(mut pages, chaos, ended)| async move {
             if ended {
                 return None;
@@ -151,7 +166,8 @@ impl<S: StateStore> StateStore for Chaos<S> {
             if chaos.is_unavailable() {
                 return Some((Err(StateError::unavailable(AWAY)), (pages, chaos, true)));
             }
-            pages.next().await.map(|page| (page, (pages, chaos, false)))
+            let page = chaos.outside.wait_for(pages.next()).await;
+            page.map(|page| (page, (pages, chaos, false)))
         })
         .boxed()
     }
@@ -179,7 +195,7 @@ impl<A: StorageAdapter> StorageAdapter for Chaos<A> {
             Fate::Lost => return Err(Error::outcome_unknown(AWAY)),
             Fate::Made | Fate::Answered => {}
         }
-        let stored = self.inner.append(writes).await?;
+        let stored = self.outside.wait_for(self.inner.append(writes)).await?;
         self.wait().await;
         match fate {
             Fate::Made => Err(Error::outcome_unknown(AWAY)),
@@ -189,16 +205,22 @@ impl<A: StorageAdapter> StorageAdapter for Chaos<A> {
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
         let pages = self.inner.read(query, options);
-        let chaos = Chaos { inner: (), dice: Arc::clone(&self.dice) };
-        stream::unfold((pages, chaos, false), |(mut pages, chaos, ended)| async move {
+        let chaos = self.of_pages();
+        let follows = options.follow;
+        let begin = (pages, chaos, false, false);
+        stream::unfold(begin, move |(mut pages, chaos, ended, waits)| async move {
             if ended {
                 return None;
             }
             chaos.wait().await;
             if chaos.is_unavailable() {
-                return Some((Err(Error::unavailable(AWAY)), (pages, chaos, true)));
+                return Some((Err(Error::unavailable(AWAY)), (pages, chaos, true, false)));
             }
-            pages.next().await.map(|page| (page, (pages, chaos, false)))
+            let page =
+                if waits { pages.next().await } else { chaos.outside.wait_for(pages.next()).await };
+            let page = page?;
+            let waits = follows && page.as_ref().is_ok_and(|page| page.at_head);
+            Some((page, (pages, chaos, false, waits)))
         })
         .boxed()
     }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -24,11 +25,51 @@ use super::timer::ManualTimer;
 /// let hour = timer.sleep(Duration::from_secs(3_600));
 /// assert_eq!(tasks.block_on(async move { hour.await; 42 }), 42);
 /// ```
+///
+/// Calls that are answered by a thread or a server are waited for in real time, if they are counted by
+/// [`outside`](Self::outside), as [`Chaos`](super::Chaos) does.
 pub struct Interleaving {
     random: StdRng,
     timer: ManualTimer,
     tasks: Vec<Running>,
     next: usize,
+    outside: Outside,
+    patience: Duration,
+}
+
+/// Counts the calls that wait for something outside of the interleaving. Clones are the same counter.
+#[derive(Debug, Clone, Default)]
+pub struct Outside(Arc<Waits>);
+
+#[derive(Debug, Default)]
+struct Waits {
+    calls: AtomicUsize,
+    woken: Mutex<()>,
+    wakes: Condvar,
+}
+
+impl Outside {
+    /// Waits for `call`, which something outside answers.
+    pub(super) async fn wait_for<T>(&self, call: impl Future<Output = T>) -> T {
+        let _call = Call::begin(self);
+        call.await
+    }
+}
+
+/// A call that is not answered yet.
+struct Call<'a>(&'a Outside);
+
+impl<'a> Call<'a> {
+    fn begin(outside: &'a Outside) -> Self {
+        outside.0.calls.fetch_add(1, Ordering::SeqCst);
+        Self(outside)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.0.calls.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A future that runs.
@@ -42,29 +83,58 @@ struct Running {
     is_frozen: bool,
 }
 
-struct Woken(AtomicBool);
+struct Woken {
+    is_woken: AtomicBool,
+    outside: Outside,
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+        self.is_woken.store(true, Ordering::SeqCst);
+        let Waits { woken, wakes, .. } = &*self.outside.0;
+        drop(woken.lock().unwrap_or_else(PoisonError::into_inner));
+        wakes.notify_all();
     }
 }
 
 /// A run that takes more steps does not end.
 const MOST_STEPS: usize = 2_000_000;
+/// A call that something outside has not answered in this time is not answered.
+const MOST_WAIT: Duration = Duration::from_secs(120);
 
 impl Interleaving {
     /// Draws the order from `seed`, and moves `timer`.
     #[must_use]
     pub fn new(seed: u64, timer: ManualTimer) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), timer, tasks: Vec::new(), next: 0 }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            timer,
+            tasks: Vec::new(),
+            next: 0,
+            outside: Outside::default(),
+            patience: Duration::ZERO,
+        }
+    }
+
+    /// Waits so long for who follows a store outside before the timer moves on. No result may depend on it.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Counts calls that something outside answers: the timer does not move while there is one.
+    #[must_use]
+    pub fn outside(&self) -> Outside {
+        self.outside.clone()
     }
 
     /// Runs this future beside the others.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Task {
         let task = Task(self.next);
         self.next += 1;
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let woken =
+            Arc::new(Woken { is_woken: AtomicBool::new(true), outside: self.outside.clone() });
         self.tasks.push(Running { task, future: Box::pin(future), woken, is_frozen: false });
         task
     }
@@ -101,23 +171,49 @@ impl Interleaving {
         self.random.random_range(0..bound.max(1))
     }
 
-    /// Does one step; `false` if nothing can happen any more.
-    pub fn step(&mut self) -> bool {
+    /// The places of those that were woken.
+    fn ready(&self) -> Vec<usize> {
+        let tasks = self.tasks.iter().enumerate();
         let woken =
-            |running: &Running| !running.is_frozen && running.woken.0.load(Ordering::SeqCst);
-        let ready: Vec<usize> = self
-            .tasks
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| woken(one))
-            .map(|(nth, _)| nth)
-            .collect();
+            tasks.filter(|(_, one)| !one.is_frozen && one.woken.is_woken.load(Ordering::SeqCst));
+        woken.map(|(nth, _)| nth).collect()
+    }
+
+    /// Those that were woken, once what is outside has answered.
+    fn awaited(&self) -> Vec<usize> {
+        let Waits { calls, woken, wakes } = &*self.outside.0;
+        let limit = match calls.load(Ordering::SeqCst) {
+            0 => self.patience,
+            _ => MOST_WAIT,
+        };
+        let mut guard = woken.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let ready = self.ready();
+            if !ready.is_empty() || limit.is_zero() {
+                return ready;
+            }
+            let waited = wakes.wait_timeout(guard, limit);
+            let (again, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            guard = again;
+            if outcome.timed_out() {
+                assert!(limit != MOST_WAIT, "a store does not answer");
+                return self.ready();
+            }
+        }
+    }
+
+    /// Does one step; `false` if nothing can happen any more.
+    ///
+    /// # Panics
+    /// If a store outside does not answer within two minutes.
+    pub fn step(&mut self) -> bool {
+        let ready = self.awaited();
         if ready.is_empty() {
             return self.timer.advance_to_next();
         }
         let nth = ready[self.random.random_range(0..ready.len())];
         let running = &mut self.tasks[nth];
-        running.woken.0.store(false, Ordering::SeqCst);
+        running.woken.is_woken.store(false, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(&running.woken));
         if running.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             drop(self.tasks.remove(nth));

@@ -2,6 +2,7 @@
 //! makes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::{
     BoxError, EventStore, NewEvent, Payload, ReadOptions, StorageAdapter, StreamId, WriteCondition,
@@ -12,15 +13,14 @@ use async_trait::async_trait;
 use futures_executor::block_on;
 
 use super::chaos::{Chaos, Odds};
-use super::interleaving::Interleaving;
+use super::interleaving::{Interleaving, Outside};
 use super::timer::ManualTimer;
 
-/// How the suite makes sinks, and sees what they made. Time is virtual and tasks run in an order that a seed draws, so the
-/// stores must be of this process: a sink over a database is checked over a store in memory, and its adapter by the suites
-/// of stores.
+/// How the suite makes sinks, and sees what they made. Time is virtual, and tasks run in an order that a seed draws. Calls
+/// of the stores are waited for: with stores in memory a seed repeats its run exactly.
 #[async_trait]
 pub trait SinkHarness: Send + Sync {
-    /// A state store that is empty.
+    /// A state store that is empty. For each run it is made after the log, so that it may be of the same adapter.
     fn state(&self) -> Arc<dyn StateStore>;
 
     /// An adapter that is empty.
@@ -35,6 +35,12 @@ pub trait SinkHarness: Send + Sync {
     /// What the sink has made, as a text that is equal exactly if the effect is: of each event once, in the order of each
     /// stream.
     async fn effect(&self, state: &dyn StateStore) -> Result<String, BoxError>;
+
+    /// For how long a store that is followed may take to say what was appended before time moves on. Nothing for stores in
+    /// memory.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A check of the suite.
@@ -133,13 +139,15 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(harness: &'a dyn SinkHarness, seed: u64) -> Self {
         let timer = ManualTimer::new();
-        let log = Chaos::new(harness.log(), seed, Odds::CALM);
+        let tasks = Interleaving::new(seed, timer.clone()).with_patience(harness.patience());
+        let log = Chaos::new(harness.log(), seed, Odds::CALM).with_outside(tasks.outside());
+        let state = Chaos::new(harness.state(), seed ^ 0x51_4b, Odds::CALM);
         Self {
             harness,
-            state: Chaos::new(harness.state(), seed ^ 0x51_4b, Odds::CALM),
+            state: state.with_outside(tasks.outside()),
             store: EventStore::new(log.clone()),
             log,
-            tasks: Interleaving::new(seed, timer.clone()),
+            tasks,
             timer,
         }
     }
@@ -152,6 +160,7 @@ impl<'a> Bench<'a> {
     fn processor(&self, batch: usize) -> Result<Processor, String> {
         let state: Arc<dyn StateStore> = Arc::new(self.state.clone());
         let sink = self.harness.sink(Arc::clone(&state));
+        let sink = Outsider { sink, outside: self.tasks.outside() };
         let timer = self.timer.clone();
         let made = Processor::sink("sink-suite", &self.store, state, sink, timer);
         let made = made.map_err(|error| error.to_string())?.with_batch(batch, 1 << 20);
@@ -182,6 +191,17 @@ impl<'a> Bench<'a> {
         block_on(effect).map_err(|error| error.to_string())
     }
 
+    /// How many events the tracking says were applied.
+    fn tracked(&self) -> Result<u64, String> {
+        let key = DocumentKey::new("annals.tracking", "sink-suite/log/whole");
+        let key = key.map_err(|error| error.to_string())?;
+        let found = block_on(get_all(self.state.inner(), vec![key]));
+        let found = found.map_err(|error| error.to_string())?.pop().flatten();
+        let Some(document) = found else { return Ok(0) };
+        let tracking: Tracking = document.body.to_json().map_err(|error| error.to_string())?;
+        Ok(tracking.events)
+    }
+
     /// What one quiet run of the same log makes, event by event.
     fn expected(&self) -> Result<String, String> {
         let mut quiet = Bench::new(self.harness, 0);
@@ -204,6 +224,27 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// A sink that may make its effect where no store of the suite sees it.
+struct Outsider {
+    sink: Box<dyn Sink>,
+    outside: Outside,
+}
+
+#[async_trait]
+impl Sink for Outsider {
+    async fn take(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
+        self.outside.wait_for(self.sink.take(batch)).await
+    }
+
+    fn forget(&mut self) {
+        self.sink.forget();
+    }
+
+    async fn clear(&mut self, guard: &Write) -> Result<(), SinkError> {
+        self.outside.wait_for(self.sink.clear(guard)).await
+    }
+}
+
 fn batches(harness: &dyn SinkHarness, seed: u64) -> Result<(), String> {
     let mut bench = Bench::new(harness, seed);
     bench.append(0, EVENTS)?;
@@ -219,23 +260,18 @@ fn dropped(harness: &dyn SinkHarness, seed: u64) -> Result<(), String> {
     let steps = bench.tasks.draw(80);
     bench.tasks.steps(steps);
     bench.tasks.kill(task);
-    let key = DocumentKey::new("annals.tracking", "sink-suite/log/whole");
-    let key = key.map_err(|error| error.to_string())?;
-    let found = block_on(get_all(bench.state.inner(), vec![key]));
-    let found = found.map_err(|error| error.to_string())?.pop().flatten();
-    let tracked = match found {
-        Some(document) => {
-            let tracking: Tracking = document.body.to_json().map_err(|error| error.to_string())?;
-            tracking.events
+    // A commit that was under way may be made until it is seen: what is seen before and after the effect is true of it.
+    let (tracked, effect) = loop {
+        let (before, effect, after) = (bench.tracked()?, bench.effect()?, bench.tracked()?);
+        if before == after {
+            break (after, effect);
         }
-        None => 0,
     };
     // What is tracked is there, and no more.
     let mut quiet = Bench::new(harness, 0);
     quiet.append(0, tracked)?;
     quiet.settle(1)?;
-    let (effect, expected) = (bench.effect()?, quiet.effect()?);
-    if effect != expected {
+    if effect != quiet.effect()? {
         return Err(format!("{tracked} events are tracked, and the effect is\n{effect}"));
     }
     bench.settle(3)?;

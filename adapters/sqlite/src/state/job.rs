@@ -19,6 +19,9 @@ type Answer = Result<(Placement, Vec<Append>), TogetherError>;
 pub(crate) struct Job {
     commit: Commit,
     writes: Vec<Append>,
+    /// What else is done in the transaction.
+    #[cfg(feature = "views")]
+    work: Option<crate::state::work::Work>,
     recorded_at: OffsetDateTime,
     reply: Option<oneshot::Sender<Answer>>,
     /// Whether the writer has begun with it.
@@ -34,23 +37,73 @@ pub(super) async fn commit<R>(
     writes: Vec<Append>,
     recorded_at: OffsetDateTime,
 ) -> Result<Vec<StoredEvent>, TogetherError> {
-    let room = queue.reserve(commit.writes.len() + count(&writes))?;
-    let (reply, answer) = oneshot::channel();
-    let job =
-        Job { commit, writes, recorded_at, reply: Some(reply), taken: false, room: Some(room) };
+    let (job, answer) = Job::new(queue, commit, writes, recorded_at)?;
+    send(queue, request, job, answer).await
+}
+
+/// The same with what else is done in the transaction.
+#[cfg(feature = "views")]
+pub(super) async fn commit_with<R>(
+    queue: &Queue<R>,
+    request: impl FnOnce(Box<Job>) -> R,
+    work: crate::state::work::Work,
+    writes: Vec<Append>,
+    recorded_at: OffsetDateTime,
+) -> Result<Vec<StoredEvent>, TogetherError> {
+    let (mut job, answer) = Job::new(queue, Commit::new([]), writes, recorded_at)?;
+    job.work = Some(work);
+    send(queue, request, job, answer).await
+}
+
+async fn send<R>(
+    queue: &Queue<R>,
+    request: impl FnOnce(Box<Job>) -> R,
+    job: Job,
+    answer: oneshot::Receiver<Answer>,
+) -> Result<Vec<StoredEvent>, TogetherError> {
+    let recorded_at = job.recorded_at;
     queue.send(request(Box::new(job)))?;
     let (placement, writes) = answer.await.unwrap_or_else(|_| Err(Error::closed(NAME).into()))?;
     Ok(placement.events(writes, recorded_at))
 }
 
 impl Job {
+    fn new<R>(
+        queue: &Queue<R>,
+        commit: Commit,
+        writes: Vec<Append>,
+        recorded_at: OffsetDateTime,
+    ) -> Result<(Self, oneshot::Receiver<Answer>), TogetherError> {
+        let room = queue.reserve(commit.writes.len() + count(&writes))?;
+        let (reply, answer) = oneshot::channel();
+        let mut job = Self::at_once(commit, writes, recorded_at);
+        job.reply = Some(reply);
+        job.taken = false;
+        job.room = Some(room);
+        Ok((job, answer))
+    }
+
     /// One that is in no queue, and whose caller has the outcome at once.
     pub(super) fn at_once(
         commit: Commit,
         writes: Vec<Append>,
         recorded_at: OffsetDateTime,
     ) -> Self {
-        Self { commit, writes, recorded_at, reply: None, taken: true, room: None }
+        Self {
+            commit,
+            writes,
+            #[cfg(feature = "views")]
+            work: None,
+            recorded_at,
+            reply: None,
+            taken: true,
+            room: None,
+        }
+    }
+
+    #[cfg(feature = "views")]
+    pub(crate) fn work(&self) -> Option<&crate::state::work::Work> {
+        self.work.as_ref()
     }
 
     pub(crate) fn commit(&self) -> &Commit {

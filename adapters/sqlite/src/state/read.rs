@@ -71,7 +71,8 @@ fn get(connection: &Connection, keys: Vec<DocumentKey>) -> Outcome<Got> {
     got
 }
 
-fn look(connection: &Connection, keys: Vec<DocumentKey>) -> Outcome<Got> {
+/// The documents, as the transaction sees them.
+pub(super) fn look(connection: &Connection, keys: Vec<DocumentKey>) -> Outcome<Got> {
     let sql = "SELECT id, revision, encoding, body FROM state_documents \
                WHERE collection = ?1 AND id = ?2";
     let mut statement = connection.prepare_cached(sql)?;

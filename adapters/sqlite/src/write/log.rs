@@ -21,7 +21,7 @@ use crate::read::{Session, to_json};
 
 /// What the writer knows of a stream.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+pub(super) struct Head {
     stream_id: i64,
     last: u64,
     last_id: EventId,
@@ -30,12 +30,12 @@ struct Head {
 /// What is remembered of the log holds inside a transaction, and only while no other connection has written.
 #[derive(Debug)]
 pub(crate) struct Log<C = Connection> {
-    session: Session<C>,
-    streams: Cache<StreamId, Head>,
-    head: Option<u64>,
+    pub(super) session: Session<C>,
+    pub(super) streams: Cache<StreamId, Head>,
+    pub(super) head: Option<u64>,
     data_version: i64,
     /// Whether the transaction has changed anything.
-    wrote: bool,
+    pub(super) wrote: bool,
 }
 
 impl<C: Borrow<Connection>> Log<C> {
@@ -116,6 +116,12 @@ impl<C: Borrow<Connection>> Log<C> {
 
     /// Judges a task and makes it. An inner error refuses this task only; nothing of it was written.
     pub(crate) fn place(&mut self, job: &Task, checked: bool) -> Outcome<Made> {
+        #[cfg(feature = "views")]
+        if let Task::Commit(with) = job
+            && let Some(work) = with.work()
+        {
+            return self.place_with(job, work, checked);
+        }
         let (heads, first) = match self.judge_append(job, checked)? {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(Refused::Append(refusal))),
@@ -144,7 +150,7 @@ impl<C: Borrow<Connection>> Log<C> {
     }
 
     /// Judges what a task appends: the heads of its streams, and the number of its first event.
-    fn judge_append(
+    pub(super) fn judge_append(
         &mut self,
         job: &Task,
         checked: bool,
@@ -168,7 +174,7 @@ impl<C: Borrow<Connection>> Log<C> {
     }
 
     /// Inserts the events of a task from the sequence number `first` on.
-    fn write_append(
+    pub(super) fn write_append(
         &mut self,
         job: &Task,
         heads: Vec<Option<Head>>,

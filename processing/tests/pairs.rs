@@ -1,0 +1,120 @@
+//! The suite of sinks on each pair of stores: a log and a state in memory, in SQLite, in PostgreSQL, of one adapter or of
+//! two.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use annals::{BoxError, NewEvent, StorageAdapter, StreamId};
+use annals_processing::{Sink, ViewSink};
+use annals_state::{Collection, CollectionName, Scan, StateStore};
+use annals_testkit::processing::{SinkHarness, broken_sinks, sink_checks};
+use futures_util::TryStreamExt;
+use support::Counts;
+use support::stores::{Both, Ground, Kind};
+
+/// A view over two stores. With `one` its log and its state are of one adapter.
+struct Pair {
+    ground: Ground,
+    log: Kind,
+    state: Kind,
+    one: bool,
+    /// The adapter of the log that was made last.
+    both: Mutex<Option<Both>>,
+}
+
+#[annals_processing::async_trait]
+impl SinkHarness for Pair {
+    fn log(&self) -> Arc<dyn StorageAdapter> {
+        let both = self.ground.open(self.log);
+        let log = Arc::clone(&both.log);
+        *self.both.lock().unwrap_or_else(PoisonError::into_inner) = Some(both);
+        log
+    }
+
+    fn state(&self) -> Arc<dyn StateStore> {
+        let both = self.both.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match both {
+            Some(both) if self.one => both.state,
+            _ => self.ground.open(self.state).state,
+        }
+    }
+
+    fn sink(&self, state: Arc<dyn StateStore>) -> Box<dyn Sink> {
+        let counts = Collection::new("counts").unwrap().on(state);
+        Box::new(ViewSink::new(Counts::default(), counts))
+    }
+
+    fn event(&self, nth: u64) -> (StreamId, NewEvent) {
+        let stream = StreamId::new("orders", format!("s-{}", nth % 4)).unwrap();
+        let name = if nth % 7 == 6 { "end" } else { "counted" };
+        (stream, NewEvent::json(name, &nth).unwrap())
+    }
+
+    async fn effect(&self, state: &dyn StateStore) -> Result<String, BoxError> {
+        let scan = Scan::along_ids(CollectionName::from_static("counts"));
+        let found = state.scan(scan).try_concat().await?;
+        let line = |one: annals_state::Scanned| {
+            format!("{} {:?}\n", one.document.key.id, one.document.body.as_bytes())
+        };
+        Ok(found.into_iter().map(line).collect())
+    }
+
+    fn patience(&self) -> Duration {
+        if self.log == Kind::Memory { Duration::ZERO } else { Duration::from_millis(1) }
+    }
+}
+
+fn passes(log: Kind, state: Kind, one: bool) {
+    let Some(ground) = Ground::of(&[log, state]) else { return };
+    let pair = Pair { ground, log, state, one, both: Mutex::new(None) };
+    // Of their own, so that no two pairs play the same.
+    let first = 1_000 * (log as u64 * 6 + state as u64 * 2 + u64::from(one));
+    let seeds = first..first + support::scaled(1, 20);
+    for check in sink_checks() {
+        check.run(&pair, seeds.clone()).unwrap();
+    }
+}
+
+macro_rules! pairs {
+    ($($name:ident $log:ident $state:ident $one:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            passes(Kind::$log, Kind::$state, $one);
+        })*
+    };
+}
+
+pairs! {
+    a_log_in_memory_and_a_state_in_sqlite Memory Sqlite false;
+    a_log_in_memory_and_a_state_in_postgres Memory Postgres false;
+    a_log_in_sqlite_and_a_state_in_memory Sqlite Memory false;
+    a_log_and_a_state_in_one_file Sqlite Sqlite true;
+    a_log_and_a_state_in_two_files Sqlite Sqlite false;
+    a_log_in_sqlite_and_a_state_in_postgres Sqlite Postgres false;
+    a_log_in_postgres_and_a_state_in_memory Postgres Memory false;
+    a_log_in_postgres_and_a_state_in_sqlite Postgres Sqlite false;
+    a_log_and_a_state_of_one_postgres_adapter Postgres Postgres true;
+    a_log_and_a_state_of_two_postgres_adapters Postgres Postgres false;
+}
+
+/// What the suite proves of a sink in memory it proves over files as well: broken ones are caught there, too.
+#[test]
+fn broken_sinks_are_caught_over_files() {
+    let ground = Arc::new(Ground::of(&[Kind::Sqlite]).unwrap());
+    let caught_here = ["sink.batches", "sink.kills", "sink.reset", "sink.empty", "sink.errors"];
+    for sink in broken_sinks() {
+        let Some(name) = sink.caught_by.iter().find(|name| caught_here.contains(name)) else {
+            continue;
+        };
+        let (logs, states) = (Arc::clone(&ground), Arc::clone(&ground));
+        let harness = sink
+            .harness(move || logs.open(Kind::Sqlite).log, move || states.open(Kind::Sqlite).state);
+        let check = sink_checks().iter().find(|check| check.name == *name).unwrap();
+        let caught = check.run(&harness, 0..40);
+        assert!(caught.is_err(), "a sink that {} passes {name}", sink.about);
+    }
+}
