@@ -23,7 +23,7 @@ use crate::workflow::is_command;
 pub struct Command(StoredEvent);
 
 impl Command {
-    /// The command that this event records, whoever has recorded it.
+    /// The command that this event records, by any recorder.
     #[must_use]
     pub fn new(event: StoredEvent) -> Self {
         Self(event)

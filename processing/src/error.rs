@@ -49,7 +49,7 @@ pub enum ProcessingError {
         limit: usize,
     },
     /// Somebody else works on it now: nothing is wrong, and nothing is to do. A processor of a group that has lost its part
-    /// ends with it, and whoever releases a lock that was taken from it learns it.
+    /// ends with it, and so does the release of a lock that was taken away.
     #[error("{what} belongs to somebody else now")]
     Fenced {
         /// The processor, with its source and partition, or the lock.

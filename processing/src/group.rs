@@ -36,7 +36,7 @@ use node::{Beat, Node};
 /// who should have which part. It takes a part that is free, and leaves what it has above its share; nothing else moves.
 /// A node whose beat did not change for `dead_after`, by the timer of who looks at it, is dead, and its parts are free.
 ///
-/// Every commit of a processor expects the tracking that it knows, and whoever takes a part replaces it. So of two
+/// Every commit of a processor expects the tracking that it knows, and a node that takes a part replaces it. So of two
 /// nodes that believe that they have a part at most one can commit, however long one of them was stopped, and whatever
 /// their clocks say; the other one stops to work on it. The order of each stream is kept when its part moves.
 ///
@@ -147,7 +147,7 @@ impl Group {
         GroupHandle(Arc::clone(&self.shared))
     }
 
-    /// Works until it is asked to stop. Then it finishes the batches in hand and gives its parts back.
+    /// Works until it is asked to stop. Then it finishes the batches in hand and returns its parts.
     ///
     /// # Errors
     /// The error of the first processor that ends with one, once the others have ended. A part that another node has

@@ -71,7 +71,7 @@ impl System {
     /// An application that follows others with `policy`. Its events are of the category of its name.
     ///
     /// # Errors
-    /// [`Misuse`](ProcessingError::Misuse) for a name that is none or that another application has.
+    /// [`Misuse`](ProcessingError::Misuse) for an invalid name or one that another application has.
     pub fn application(self, name: &str, policy: impl Policy) -> Result<Self> {
         self.with(name, Some(Arc::new(policy)))
     }

@@ -4,7 +4,7 @@ use annals::{
     Append, Context, Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondition,
 };
 
-/// What follows from one event. It gives each event its id, and says in its metadata what caused it.
+/// What follows from one event. It assigns each event its id, and says in its metadata what caused it.
 #[derive(Debug)]
 pub struct Out {
     base: EventId,

@@ -60,7 +60,7 @@ impl<P: Policy> PolicySink<P> {
 
     /// A policy whose decisions may depend on anything: on a clock, on other stores, on the log as it is now. How far it is
     /// is an event of the stream `annals.tracking` / `processor/source/partition`, in the same append as what it decides,
-    /// under the condition that no other decision was made meanwhile: each input is decided on once, whoever else works.
+    /// under the condition that no other decision was made meanwhile: each input is decided on once, also if others work.
     /// It takes one append for each input with an output, and one more for a batch that ends without.
     ///
     /// Its streams must not be divided differently later: the new parts would not know what the old ones decided.

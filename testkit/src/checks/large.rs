@@ -159,7 +159,7 @@ async fn uneven(cx: Context) -> Outcome {
     Ok(())
 }
 
-/// A read that is continued again and again with a limit: each step gives as many events as asked for.
+/// A read that is continued again and again with a limit: each step returns as many events as asked for.
 async fn in_steps(world: &World, store: &Subject, source: &Source) -> Outcome {
     const LIMIT: u64 = 3;
     let query = Query::from(source.clone());

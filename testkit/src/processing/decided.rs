@@ -7,7 +7,7 @@ use annals::{Append, BoxError, EventStore, NewEvent, StoredEvent, StreamId, Writ
 use annals_processing::{LogUpTo, Out, Policy, Step, Workflow, recorded};
 use futures_executor::block_on;
 
-/// A policy, and a log whose events a test gives it.
+/// A policy, and a log whose events a test provides.
 ///
 /// Each decision is made twice, and must be the same: one that depends on a clock, a random number or its own memory is
 /// none that a policy may make.
@@ -178,7 +178,7 @@ impl<P: Policy> fmt::Debug for GivenPolicy<P> {
     }
 }
 
-/// A workflow, and the inputs that a test gives it. Instances are kept in memory.
+/// A workflow, and the inputs that a test provides. Instances are kept in memory.
 ///
 /// ```
 /// use annals::{BoxError, NewEvent, StoredEvent, StreamName};

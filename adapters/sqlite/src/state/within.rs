@@ -1,4 +1,4 @@
-//! Appends and commits inside a transaction of the caller's own connection.
+//! Appends and commits inside a transaction on the caller's own connection.
 
 use annals::adapter::recording_time;
 use annals::{Append, Error, StorageAdapter, StoredEvent};
@@ -15,7 +15,7 @@ use crate::state::job::Job;
 use crate::write::{Log, Made, Refused, Task};
 
 impl SqliteState {
-    /// Makes `commit` inside the caller's transaction, which is on a connection of the caller's to the same file: with
+    /// Makes `commit` inside the caller's transaction, which is on the caller's own connection to the same file: with
     /// rows of their own tables, both are made or neither. If it is rejected, nothing of it is made and the transaction
     /// goes on.
     ///
