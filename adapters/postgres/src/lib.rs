@@ -72,6 +72,7 @@ mod conninfo;
 mod decode;
 mod dial;
 mod draft;
+mod env;
 mod error;
 mod facts;
 mod flight;

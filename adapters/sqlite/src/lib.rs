@@ -49,6 +49,7 @@
 //! Open the file read-only for it.
 
 mod connect;
+mod env;
 mod error;
 mod listing;
 mod migration;
