@@ -1,5 +1,7 @@
 //! Logs from the environment of an application.
 
+use std::fmt::Write as _;
+
 use annals::{BoxError, Error, Order, Result};
 use annals_sql::lookup::{Named, set};
 
@@ -86,7 +88,8 @@ fn place<L: Fn(&str) -> Option<String>>(named: &Named<L>) -> Result<String> {
             let mut pairs = format!("host='{}'", quoted(&host));
             for (name, key) in PARTS {
                 if let Some(value) = named.text(name) {
-                    pairs.push_str(&format!(" {key}='{}'", quoted(&value)));
+                    // A `String` takes all.
+                    let _ = write!(pairs, " {key}='{}'", quoted(&value));
                 }
             }
             Ok(pairs)
