@@ -115,6 +115,14 @@ impl Kind {
         kinds.iter().flat_map(Self::names).map(EventName::from_static)
     }
 
+    /// A payload of this kind as a JSON value, whatever its format.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn to_value(&self, payload: &Payload) -> Result<Value, BoxError> {
+        (self.value)(payload)
+    }
+
     /// The payload of schema version `version`, lifted to the current one, as JSON. `None`: it is current.
     ///
     /// # Errors

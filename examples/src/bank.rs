@@ -29,7 +29,7 @@ pub enum AccountEvent {
 }
 
 /// An account.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Account {
     owner: String,
     balance: u64,

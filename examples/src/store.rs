@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{BoxError, Error, EventStore};
+use annals_domain::{Adapters, Env};
 use annals_memory::{MemoryAdapter, MemoryState};
 use annals_postgres::tokio_postgres::Config;
 use annals_postgres::tokio_postgres::config::Host;
@@ -24,6 +25,23 @@ use annals_state::StateStore;
 pub async fn open(name: &str) -> Result<EventStore, BoxError> {
     check(name)?;
     of(name).await.map_err(|source| NotOpened { name: shown(name), source }.into())
+}
+
+/// What an application can keep its events in, by the name in `PERSISTENCE`: `memory`, `sqlite` and `postgres`. The rest of
+/// the environment says how, as the `from_lookup` of each adapter does.
+#[must_use]
+pub fn adapters() -> Adapters {
+    Adapters::default()
+        .with(
+            "memory",
+            |env: Env| async move { Ok(MemoryAdapter::from_lookup(|key| env.get(key))?) },
+        )
+        .with("sqlite", |env: Env| async move {
+            Ok(SqliteAdapter::from_lookup(|key| env.get(key)).await?)
+        })
+        .with("postgres", |env: Env| async move {
+            Ok(PostgresAdapter::from_lookup(|key| env.get(key)).await?)
+        })
 }
 
 /// Opens the state store of this name, which may be the same as that of a log.

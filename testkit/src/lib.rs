@@ -92,6 +92,7 @@
 //! | know times and ids in advance | [`FixedClock`], [`ManualClock`], [`SequentialIds`], [`SeededIds`] |
 //! | see how a store was called | [`Recording`] |
 //! | let a store fail or wait at a chosen point | [`Faulty`] |
+//! | keep released events readable, and prove an aggregate right | `domain` (a feature) |
 //!
 //! A handler that must not lose an event when its store is busy:
 //!
@@ -120,6 +121,8 @@
 
 mod builder;
 mod clock;
+#[cfg(feature = "domain")]
+pub mod domain;
 mod error;
 mod faulty;
 pub mod generate;

@@ -20,6 +20,7 @@
 
 mod append;
 mod candidates;
+mod env;
 mod ids;
 mod log;
 mod scan;

@@ -78,6 +78,7 @@
 mod adapter;
 mod append;
 mod connection;
+mod env;
 mod error;
 mod follow;
 mod lookup;

@@ -12,6 +12,7 @@ mod cache;
 pub mod documents;
 pub mod fault;
 mod listing;
+pub mod lookup;
 mod names;
 mod options;
 mod pages;

@@ -54,6 +54,7 @@
 
 mod adapter;
 mod connect;
+mod env;
 mod error;
 mod listing;
 mod migration;
