@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::contestant::Contestant;
+use crate::documents::{self, Stores, Thorough};
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
@@ -32,6 +33,8 @@ enum Task {
     Compare(Compare),
     /// Appends beside idle and reading followers.
     Beside(Beside),
+    /// State stores beside bare code: commits, gets, scans, finds.
+    Documents(Documents),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -44,6 +47,22 @@ struct Beside {
     /// Short repetitions: less than a minute in all.
     #[arg(long)]
     quick: bool,
+    /// Where files of stores lie while it runs.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Documents {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// Short repetitions and small collections: whether it works.
+    #[arg(long)]
+    quick: bool,
+    /// With a collection of a million documents.
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
     /// Where files of stores lie while it runs.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -140,6 +159,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
             (false, _) => compare_all(&compare, None).await,
         },
         Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Documents(documents) => measure_documents(&documents).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -190,6 +210,32 @@ async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
         let place = async || ground.place(&folder).await;
         let time = std::time::Duration::from_millis(time);
         let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_documents(task: &Documents) -> Result<ExitCode, BoxError> {
+    let thorough = match (task.quick, task.large) {
+        (true, _) => Thorough::QUICK,
+        (false, true) => Thorough::LARGE,
+        (false, false) => Thorough::FULL,
+    };
+    let folder = folder(task.folder.as_deref())?;
+    let grounds = match &*task.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    println!("{}\n", Machine::mark());
+    println!("| store | what | unit | median | min–max | bare | ratio (min–max) |");
+    println!("|---|---|---|---|---|---|---|");
+    for ground in grounds {
+        let stores = match ground {
+            Ground::Memory => Stores::memory(),
+            Ground::Sqlite => Stores::sqlite(&folder).await?,
+            Ground::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await?,
+        };
+        let lines = documents::measure(&format!("{ground:?}"), &stores, thorough).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)
