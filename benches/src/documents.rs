@@ -105,7 +105,7 @@ impl Figure {
 
     fn line(&self, store: &str) -> String {
         let rate = |figures: &[f64]| Spread::of(figures.iter().copied());
-        let shown = rate(&self.ours).map_or("".into(), |ours| {
+        let shown = rate(&self.ours).map_or_else(String::new, |ours| {
             format!("{} | {}–{}", short(ours.median), short(ours.min), short(ours.max))
         });
         // Each round is a pair of one moment.

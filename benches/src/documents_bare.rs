@@ -32,13 +32,12 @@ impl Prepared {
     async fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, BoxError> {
         let known = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = known().get(sql).cloned();
-        let statement = match kept {
-            Some(statement) => statement,
-            None => {
-                let statement = self.client.prepare(sql).await?;
-                known().insert(sql.to_owned(), statement.clone());
-                statement
-            }
+        let statement = if let Some(statement) = kept {
+            statement
+        } else {
+            let statement = self.client.prepare(sql).await?;
+            known().insert(sql.to_owned(), statement.clone());
+            statement
         };
         Ok(self.client.query(&statement, values).await?)
     }
