@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::contestant::Contestant;
+use crate::documents;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
@@ -46,6 +47,8 @@ enum Task {
     Views(Beside),
     /// Layers beside bare adapters.
     Layers(Beside),
+    /// State stores beside bare code: commits, gets, scans, finds.
+    Documents(Documents),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -58,6 +61,22 @@ struct Beside {
     /// Short repetitions: less than a minute in all.
     #[arg(long)]
     quick: bool,
+    /// Where files of stores lie while it runs.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Documents {
+    /// On which grounds; on all when none is given.
+    #[arg(long, value_enum)]
+    store: Vec<Ground>,
+    /// Short repetitions and small collections: whether it works.
+    #[arg(long)]
+    quick: bool,
+    /// With a collection of a million documents.
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
     /// Where files of stores lie while it runs.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -158,6 +177,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Scopes { quick } => independent_scopes(quick).await,
         Task::Views(views) => measure_views(&views).await,
         Task::Layers(layers) => measure_layers(&layers).await,
+        Task::Documents(documents) => measure_documents(&documents).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -261,6 +281,29 @@ async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
             Ground::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
         };
         let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_documents(task: &Documents) -> Result<ExitCode, BoxError> {
+    let thorough = match (task.quick, task.large) {
+        (true, _) => documents::Thorough::QUICK,
+        (false, true) => documents::Thorough::LARGE,
+        (false, false) => documents::Thorough::FULL,
+    };
+    let folder = folder(task.folder.as_deref())?;
+    let grounds = grounds(&task.store);
+    println!("{}\n", Machine::mark());
+    println!("| store | what | unit | median | min–max | bare | ratio (min–max) |");
+    println!("|---|---|---|---|---|---|---|");
+    for ground in grounds {
+        let stores = match ground {
+            Ground::Memory => documents::Stores::memory(),
+            Ground::Sqlite => documents::Stores::sqlite(&folder).await?,
+            Ground::Postgres => documents::Stores::postgres(&PostgresServer::shared_url()?).await?,
+        };
+        let lines = documents::measure(&format!("{ground:?}"), &stores, thorough).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@
 //! cargo run --release -p annals-benches -- builds OLD NEW
 //! cargo run --release -p annals-benches -- views
 //! cargo run --release -p annals-benches -- layers --quick
+//! cargo run --release -p annals-benches -- documents
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -39,6 +40,14 @@
 //!
 //! Each figure is the median of several repetitions after one that is not counted, with the least and the greatest;
 //! latencies are those of single calls. `peak` is by how much the memory of the process grew at most during a scan.
+//!
+//! # Documents
+//! `documents` measures state stores beside bare code of the driver, in one process by turns: commits of 1 and 100
+//! documents that each expect their revision, by 1, 8 and 32 writers, beside one `INSERT … ON CONFLICT` of as many rows;
+//! gets of 1 and 100; scans of 1,000 documents along an index and finds of 20, beside a `SELECT` along a b-tree; finds
+//! without an index, beside a `SELECT` that looks at all rows. Collections have 10³ and 10⁵ documents, with `--large` 10⁶
+//! too; there a find without an index is rejected, and left out. The ratio is the median of those of single rounds. The bare
+//! code keeps no revision, checks no expectation and encodes no keys.
 //!
 //! # Peers
 //! With `--peers` other event stores of the crate registry take part, in the same process and the same moment. They
@@ -88,6 +97,8 @@ pub mod builds;
 pub mod command;
 pub mod contestant;
 pub mod delivery;
+pub mod documents;
+pub mod documents_bare;
 pub mod layers;
 pub mod limits;
 pub mod machine;
