@@ -1,7 +1,7 @@
 //! Inline views: made in the transaction of the append, so that who reads them reads what was appended.
 //!
 //! They have the tracking of an ordinary processor, which the transaction moves over the events that it appends. Where
-//! others have appended without the view, the processor catches up first. So each event is applied once, whoever appends it.
+//! others have appended without the view, the processor catches up first. So each event is applied once, no matter who appends it.
 
 use annals::{Error, Query, SequenceNumber, StoredEvent};
 use annals_state::{Document, DocumentKey, StateError, Write};

@@ -1,7 +1,7 @@
 //! Split: the streams of a processor are divided into more parts, each of which goes on where the part was that it is of.
 //!
 //! A hash modulo a multiple of `n` refines the hash modulo `n`. The first commit replaces the definition, whose revision
-//! every commit of each part is guarded by: from then on nothing moves. Who reads the mark gives each new part the tracking
+//! every commit of each part is guarded by: from then on nothing moves. Who reads the mark assigns each new part the tracking
 //! of its old one, and takes the mark away in the same commit. So a split that is killed goes on.
 
 use annals_state::{Expected, Revision, Scan, StateError, StateStore, Write, get_all, prefix_end};
@@ -97,7 +97,7 @@ pub(crate) async fn finish(
     Ok(())
 }
 
-/// Gives what is parked to the new part of its stream.
+/// Assigns what is parked to the new part of its stream.
 async fn move_parked(
     state: &dyn StateStore,
     claim: &Claim,

@@ -94,7 +94,7 @@ impl<V: SqlView> SqlViewSink<V> {
         Self { adapter: adapter.clone(), view: Arc::new(view) }
     }
 
-    /// A processor of this name that gives all events of `store` to the view. The log may be any.
+    /// A processor of this name that hands all events of `store` to the view. The log may be any.
     ///
     /// # Errors
     /// As [`Processor::sink`].
