@@ -366,3 +366,23 @@ fn sizes() -> Result<Vec<String>, BoxError> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Effort, alone, appending, scanning};
+    use crate::place::Place;
+
+    #[tokio::test]
+    async fn every_measure_makes_a_line() {
+        let effort = Effort { rounds: 1, time: Duration::from_millis(5), log: 600 };
+        let place = async || Ok(Place::memory());
+        let appended = appending(place, "memory", effort).await.expect("figures");
+        let scanned = scanning(place, "memory", effort).await.expect("figures");
+        let others = alone(effort).await.expect("figures");
+        assert_eq!((appended.len(), scanned.len(), others.len()), (5, 3, 20));
+        let all = [appended, scanned, others].concat();
+        assert!(all.iter().all(|line| line.matches('|').count() == 5), "{all:?}");
+    }
+}
