@@ -13,7 +13,7 @@ use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
-use crate::{annals_store, beside, builds, limits, page, report};
+use crate::{annals_store, beside, builds, domain, limits, page, report};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -32,6 +32,8 @@ enum Task {
     Compare(Compare),
     /// Appends beside idle and reading followers.
     Beside(Beside),
+    /// Aggregates beside bare calls.
+    Domain(Beside),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -140,6 +142,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
             (false, _) => compare_all(&compare, None).await,
         },
         Task::Beside(beside) => beside_followers(&beside).await,
+        Task::Domain(domain) => aggregates(&domain).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -190,6 +193,25 @@ async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
         let place = async || ground.place(&folder).await;
         let time = std::time::Duration::from_millis(time);
         let lines = beside::measure(place, &format!("{ground:?}"), rounds, time).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn aggregates(arguments: &Beside) -> Result<ExitCode, BoxError> {
+    let (rounds, time) = if arguments.quick { (3, 100) } else { (9, 1_000) };
+    let folder = folder(arguments.folder.as_deref())?;
+    let grounds = match &*arguments.store {
+        [] => Ground::value_variants(),
+        some => some,
+    };
+    println!("{}\n", Machine::mark());
+    println!("| store | what | per second | to bare | min–max | attempts |");
+    println!("|---|---|---|---|---|---|");
+    for ground in grounds {
+        let place = ground.place(&folder).await?;
+        let time = std::time::Duration::from_millis(time);
+        let lines = domain::measure(&place, &format!("{ground:?}"), rounds, time).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)

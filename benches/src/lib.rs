@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p annals-benches -- compare --quick
 //! cargo run --release -p annals-benches -- compare --quick --peers
+//! cargo run --release -p annals-benches -- domain --quick
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -33,6 +34,12 @@
 //!
 //! Each figure is the median of several repetitions after one that is not counted, with the least and the greatest;
 //! latencies are those of single calls. `peak` is by how much the memory of the process grew at most during a scan.
+//!
+//! # Aggregates
+//! `domain` measures what `annals-domain` adds to bare calls of the same store, by turns in one run: loading 1,000 events by
+//! replay beside a loop that reads and folds them by hand, from the cache and from a snapshot beside a read of one event,
+//! `execute` on a cached aggregate beside an append under a position, and one stream for 32 tasks with and without turns.
+//! What each of them returns is checked.
 //!
 //! # Peers
 //! With `--peers` other event stores of the crate registry take part, in the same process and the same moment. They
@@ -80,6 +87,7 @@ pub mod beside;
 pub mod builds;
 pub mod command;
 pub mod contestant;
+pub mod domain;
 pub mod limits;
 pub mod machine;
 pub mod measure;
