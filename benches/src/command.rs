@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
 use crate::views::{self, Stores, Thorough};
-use crate::{annals_store, beside, builds, delivery, layers, limits, page, report, scopes};
+use crate::{annals_store, beside, builds, delivery, domain, layers, limits, page, report, scopes};
 
 /// Who takes part beside ours: on this ground, with files in this folder.
 pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -49,6 +49,8 @@ enum Task {
     Layers(Beside),
     /// State stores beside bare code: commits, gets, scans, finds.
     Documents(Documents),
+    /// Aggregates beside bare calls.
+    Domain(Beside),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -178,6 +180,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Views(views) => measure_views(&views).await,
         Task::Layers(layers) => measure_layers(&layers).await,
         Task::Documents(documents) => measure_documents(&documents).await,
+        Task::Domain(domain) => aggregates(&domain).await,
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -324,6 +327,22 @@ async fn measure_layers(arguments: &Beside) -> Result<ExitCode, BoxError> {
         }
     }
     println!("{}", layers::alone(effort).await?.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn aggregates(arguments: &Beside) -> Result<ExitCode, BoxError> {
+    let (rounds, time) = if arguments.quick { (3, 100) } else { (9, 1_000) };
+    let folder = folder(arguments.folder.as_deref())?;
+    let grounds = grounds(&arguments.store);
+    println!("{}\n", Machine::mark());
+    println!("| store | what | per second | to bare | min–max | attempts |");
+    println!("|---|---|---|---|---|---|");
+    for ground in grounds {
+        let place = ground.place(&folder).await?;
+        let time = Duration::from_millis(time);
+        let lines = domain::measure(&place, &format!("{ground:?}"), rounds, time).await?;
+        println!("{}", lines.join("\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

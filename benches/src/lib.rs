@@ -10,6 +10,7 @@
 //! cargo run --release -p annals-benches -- views
 //! cargo run --release -p annals-benches -- layers --quick
 //! cargo run --release -p annals-benches -- documents
+//! cargo run --release -p annals-benches -- domain --quick
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -48,6 +49,12 @@
 //! without an index, beside a `SELECT` that looks at all rows. Collections have 10³ and 10⁵ documents, with `--large` 10⁶
 //! too; there a find without an index is rejected, and left out. The ratio is the median of those of single rounds. The bare
 //! code keeps no revision, checks no expectation and encodes no keys.
+//!
+//! # Aggregates
+//! `domain` measures what `annals-domain` adds to bare calls of the same store, by turns in one run: loading 1,000 events by
+//! replay beside a loop that reads and folds them by hand, from the cache and from a snapshot beside a read of one event,
+//! `execute` on a cached aggregate beside an append under a position, and one stream for 32 tasks with and without turns.
+//! What each of them returns is checked.
 //!
 //! # Peers
 //! With `--peers` other event stores of the crate registry take part, in the same process and the same moment. They
@@ -99,6 +106,7 @@ pub mod contestant;
 pub mod delivery;
 pub mod documents;
 pub mod documents_bare;
+pub mod domain;
 pub mod layers;
 pub mod limits;
 pub mod machine;
