@@ -54,7 +54,6 @@ async fn universe_with_cache_and_snapshots_everywhere() -> Result<(), BoxError> 
     everywhere(0, async |store, _| universe::test(store, store, true, true).await).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 /// The school is the same program on each adapter: the environment says where its dogs are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_opens_the_adapter_that_its_environment_names() -> Result<(), BoxError> {

@@ -30,7 +30,7 @@
 //!
 //! # macro_rules! golden { ($($t:tt)*) => {} }
 //! # #[allow(unused)]
-//! #[test]
+//! // Under `#[test]`.
 //! fn released_events_stay_readable() {
 //!     golden!("tests/golden/worlds.json", released());
 //! }

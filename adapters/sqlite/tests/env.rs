@@ -1,7 +1,5 @@
 //! Stores that an environment describes.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::time::Duration;
 
 use annals::Error;

@@ -193,21 +193,21 @@ async fn sizes_in_batch(cx: Context) -> Outcome {
     let fits = |size: &usize| *size <= largest(&store).min(heaviest(&store));
     let sizes: Vec<usize> = SIZES.into_iter().filter(fits).collect();
     let invalid = |error| Failure::from(annals::Error::from(error));
-    let mut sized: Vec<NewEvent> = Vec::new();
+    let mut events: Vec<NewEvent> = Vec::new();
     for size in sizes {
         let text = json(size);
         let small = but(&event("sized"), |it| it.metadata = None);
         let payload = Payload::json_bytes(text.clone()).map_err(invalid)?;
-        sized.push(but(&small.clone().with_id(annals::EventId::generate()), |it| {
-            it.payload = payload
+        events.push(but(&small.clone().with_id(annals::EventId::generate()), |it| {
+            it.payload = payload;
         }));
-        sized.push(small.with_metadata(Metadata::json_bytes(text).map_err(invalid)?));
+        events.push(small.with_metadata(Metadata::json_bytes(text).map_err(invalid)?));
     }
     let [alone, batch] = ["alone", "batch"].map(|name| store.stream("sized", name));
-    for event in &sized {
+    for event in &events {
         ledger.one(&alone, vec![event.clone()], WriteCondition::Always).await?;
     }
-    let again = sized.into_iter().map(|event| event.with_id(annals::EventId::generate()));
+    let again = events.into_iter().map(|event| event.with_id(annals::EventId::generate()));
     for call in calls(&store, again.collect()) {
         ledger.one(&batch, call, WriteCondition::Always).await?;
     }
@@ -294,7 +294,7 @@ fn unlike(store: &Subject, nth: usize) -> Outcome<NewEvent> {
     let occurred_at =
         time::OffsetDateTime::UNIX_EPOCH + time::Duration::minutes(i64::try_from(nth).unwrap_or(0));
     let mut one = NewEvent::new(name, payload).with_occurred_at(occurred_at);
-    if nth % 3 == 0 {
+    if nth.is_multiple_of(3) {
         one.metadata = Some(Metadata::json_bytes(format!("{{\"m\":{nth}}}")).map_err(invalid)?);
     }
     if store.capabilities.tags && nth % 4 != 3 {

@@ -100,10 +100,10 @@ fn queries(world: &World, streams: &[StreamId]) -> Outcome<Vec<Query>> {
     let wide = sources.iter().filter(wide).max_by_key(|source| **source == Source::Log).cloned();
     for source in narrow.into_iter().chain(wide) {
         // Names, and items of one name each.
-        let names: Outcome<Vec<_>> = (0..room.saturating_sub(1)).map(name).collect();
-        let names = names?;
-        let few: Vec<_> = names.iter().take((room / 2).min(1_500)).cloned().collect();
-        queries.push(named(source.clone(), names)?.into());
+        let many: Outcome<Vec<_>> = (0..room.saturating_sub(1)).map(name).collect();
+        let many = many?;
+        let few: Vec<_> = many.iter().take((room / 2).min(1_500)).cloned().collect();
+        queries.push(named(source.clone(), many)?.into());
         let items: Outcome<Vec<_>> =
             few.iter().map(|name| named(source.clone(), vec![name.clone()])).collect();
         queries.push(Query::any_of(items?));
@@ -112,7 +112,7 @@ fn queries(world: &World, streams: &[StreamId]) -> Outcome<Vec<Query>> {
                 let tags: Vec<String> = (0..count).map(|nth| format!("t{nth}")).collect();
                 store.tags(&tags.iter().map(String::as_str).collect::<Vec<_>>())
             };
-            for count in [150, 200, 260].into_iter().filter(|count| count + 1 <= room) {
+            for count in [150, 200, 260].into_iter().filter(|count| *count < room) {
                 queries.push(QueryItem::new(source.clone()).with_tags(tags(count)).into());
             }
         }

@@ -1,6 +1,7 @@
 //! The file of released payloads.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -87,7 +88,11 @@ impl GoldenEvent {
         let encoding = event.payload.encoding();
         let other = (*encoding != Encoding::JSON).then(|| encoding.to_string());
         let bytes = other.as_ref().map(|_| {
-            event.payload.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            event.payload.as_bytes().iter().fold(String::new(), |mut text, byte| {
+                // A `String` takes all.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
         });
         Self {
             source: source.to_owned(),

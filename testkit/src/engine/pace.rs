@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What an ordinary call takes at most where limits are as they are written.
 const ORDINARY: Duration = Duration::from_millis(20);

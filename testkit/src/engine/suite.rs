@@ -287,10 +287,11 @@ impl<C: Contract> Suite<C> {
         if failure.not_run {
             return Verdict::NotRun(failure.message);
         }
-        if failure.late && !self.strict {
-            if let Some(excuse) = pace::excuse(self.pace()) {
-                return Verdict::Inconclusive(format!("{}: {excuse}", failure.message));
-            }
+        if failure.late
+            && !self.strict
+            && let Some(excuse) = pace::excuse(self.pace())
+        {
+            return Verdict::Inconclusive(format!("{}: {excuse}", failure.message));
         }
         Verdict::Fail(failure.message, failure.counterexample)
     }

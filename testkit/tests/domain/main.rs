@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::trivially_copy_pass_by_ref,
     dead_code,
     reason = "tests, and events that only derive"
 )]

@@ -199,7 +199,7 @@ bent_specimens! {
             let mut writes = writes.to_vec();
             for event in writes.iter_mut().flat_map(|write| &mut write.events) {
                 let mut tags = Vec::new();
-                for tag in event.tags.iter() {
+                for tag in &event.tags {
                     let known = keys.get(tag).copied().filter(|key| *key < stored);
                     let known = known.or_else(|| table.iter().position(|known| known == tag));
                     let key = known.unwrap_or(table.len());

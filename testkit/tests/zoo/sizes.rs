@@ -43,7 +43,7 @@ fn by_place(writes: &[Append], change: impl Fn(usize, &mut NewEvent)) -> Vec<App
 fn items(query: &Query, change: impl Fn(&mut QueryItem)) -> Query {
     match query {
         Query::All => Query::All,
-        _ => Query::any_of(query.items().iter().map(|item| but(item, &change))),
+        Query::AnyOf(_) => Query::any_of(query.items().iter().map(|item| but(item, &change))),
     }
 }
 
@@ -405,6 +405,6 @@ bent_specimens! {
 fn first_items(query: &Query, count: usize) -> Query {
     match query {
         Query::All => Query::All,
-        _ => Query::any_of(query.items().iter().take(count).cloned()),
+        Query::AnyOf(_) => Query::any_of(query.items().iter().take(count).cloned()),
     }
 }
