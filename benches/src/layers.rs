@@ -93,7 +93,7 @@ enum Streams {
     Own,
     /// All to one.
     Hot,
-    /// All to one, each in a loop at the position that a refusal tells.
+    /// All to one, each in a loop at the position that a refusal shows.
     HotWithRetry,
 }
 

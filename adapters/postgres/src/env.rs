@@ -37,7 +37,7 @@ impl PostgresOptions {
     ///
     /// # Errors
     /// [`Error::Invalid`] if neither URL nor host is set, or both are, or two passwords are; it shows the name and the value
-    /// that is none of its kind, and never a URL or a password.
+    /// that cannot be read, and never a URL or a password.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let named = Named::new("POSTGRES", lookup);
         let mut options = Self::new(&place(&named)?)?;

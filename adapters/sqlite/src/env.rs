@@ -21,7 +21,7 @@ impl SqliteOptions {
     /// | `SQLITE_IMMUTABLE_LOG` | `yes` or `no` |
     ///
     /// # Errors
-    /// [`Error::Invalid`] shows the name and the value that is none of its kind.
+    /// [`Error::Invalid`] shows the name and the value that cannot be read.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let named = Named::new("SQLITE", lookup);
         let mut options = Self::new();
