@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../tests/fuzzed/mod.rs"]
+#[path = "../../layers/tests/fuzzed/mod.rs"]
 #[allow(dead_code, reason = "each target takes one of its functions")]
 mod fuzzed;
 
