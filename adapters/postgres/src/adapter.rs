@@ -177,7 +177,7 @@ impl PostgresAdapter {
 }
 
 impl PostgresOptions {
-    /// Opens the log with connections of its own. It must have been made by [`Schema::migrate`].
+    /// Opens the log with connections of its own. It must have been made by [`Schema::migrate`](crate::Schema::migrate).
     ///
     /// Connections are driven by threads of the adapter: any executor can use it.
     ///
