@@ -13,7 +13,7 @@ use annals::{
 };
 use annals_postgres::PostgresAdapter;
 use annals_postgres::tokio_postgres::{Client, Config, NoTls};
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt as _, TryStreamExt};
 
 use common::{
     admin, all, append_to, events, events_of, fresh, open, options, server, stream, try_read,
@@ -186,17 +186,19 @@ async fn appends_are_judged_on_the_log_under_the_lock() {
     let adapter = open(options.with_order(Order::Category)).await;
     adapter.append(write("c", "s", vec![made("known", &[])])).await.unwrap();
     adapter.append(write("d", "s", vec![made("known", &[])])).await.unwrap();
-    let admin = admin(&url).await.unwrap();
     let mut client = beside(&url, &schema).await;
     let open = client.transaction().await.unwrap();
     adapter.append_in(&open, write("c", "guarded", vec![made("known", &[])])).await.unwrap();
     let mut writes = write("d", "s", vec![made("known", &[])]);
     let guarded = StreamId::new("c", "guarded").unwrap();
     writes.push(Append::guard(guarded, WriteCondition::StreamIsEmpty));
-    let append = tokio::spawn(async move { adapter.append(writes).await });
-    waiting(&admin, &schema, 1).await;
+    let mut append = adapter.append(writes);
+    // It is queued and tried before another that nothing holds.
+    assert!((&mut append).now_or_never().is_none());
+    adapter.append(write("e", "s", vec![made("known", &[])])).await.unwrap();
+    assert!((&mut append).now_or_never().is_none(), "it waits for what is open");
     open.commit().await.unwrap();
-    let refused = append.await.unwrap().unwrap_err();
+    let refused = append.await.unwrap_err();
     assert!(refused.is_condition_failed(), "{refused:?}");
 }
 
