@@ -6,6 +6,7 @@ use std::time::Duration;
 use annals::{BoxError, Error};
 use annals_sql::fault::{Class, Fault};
 use deadpool_postgres::PoolError;
+use tokio::time::Instant;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// The name of the adapter in errors.
@@ -51,6 +52,11 @@ struct Changed;
 #[derive(Debug, thiserror::Error)]
 #[error("there is no password for a new connection")]
 struct NoPassword(#[source] BoxError);
+
+/// How long something took, as records name it.
+pub(crate) fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
 
 /// The work, or that it took longer than it may.
 pub(crate) async fn in_time<T>(

@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 use tokio_postgres::types::Type;
 
 use crate::append::insert::insert;
-use crate::append::locks::{in_order, locks};
+use crate::append::locks::locks;
 use crate::append::names::{make_names, names_of};
 use crate::append::plan::plan;
 use crate::append::transact::ask_under_lock;
@@ -90,9 +90,7 @@ async fn append(
             _ => make_names(store, session, &names).await?,
         }
     }
-    let mut keys = Vec::new();
-    locks(store, work.writes, &mut keys);
-    in_order(&mut keys);
+    let keys = locks(store, work.writes);
     session.query(&store.sql.lock, &[(&keys, Type::INT8_ARRAY)]).await?;
     let ask = ask_under_lock(store, &works, true);
     let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;

@@ -98,7 +98,6 @@ impl Departure<'_> {
         let ids = sent.unsure_ids();
         let (store, client) = (Arc::clone(store), Arc::clone(client));
         let answer = answer(store, client, part, rows, judged_on, ids);
-        // It is sent at the first poll.
         let departed = Instant::now();
         let mut flight = Flight { sent, makes_names, departed, answer: maybe_done(answer.boxed()) };
         // It is sent at the first poll.

@@ -9,8 +9,7 @@ use hashbrown::HashSet;
 use tokio::time::Instant;
 
 use crate::append::locks::locks;
-use crate::error::Failure;
-use crate::error::NAME;
+use crate::error::{Failure, NAME};
 use crate::store::Store;
 
 /// Between the first two tries; each pause is twice the one before.
@@ -74,14 +73,14 @@ impl Held {
         if self.jobs.is_empty() {
             return jobs;
         }
-        let keys: Vec<_> = self.keys.iter().copied().collect();
+        let keys = self.keys.clone();
         self.keep_those(store, jobs, &keys)
     }
 
     /// Keeps those of `jobs` that need one of `keys`, which others hold, and returns the others. One that has waited as
     /// long as it may is refused.
     pub(crate) fn keep(&mut self, store: &Store, jobs: Vec<Job>, keys: &[i64]) -> Vec<Job> {
-        let free = self.keep_those(store, jobs, keys);
+        let free = self.keep_those(store, jobs, &keys.iter().copied().collect());
         tracing::event!(
             name: "annals.held",
             target: "annals",
@@ -102,13 +101,12 @@ impl Held {
         free
     }
 
-    fn keep_those(&mut self, store: &Store, jobs: Vec<Job>, keys: &[i64]) -> Vec<Job> {
+    fn keep_those(&mut self, store: &Store, jobs: Vec<Job>, keys: &HashSet<i64>) -> Vec<Job> {
         let limit = store.options.common.lock_timeout;
         let now = Instant::now().into_std();
         let mut free = Vec::new();
         for mut job in jobs {
-            let mut needs = Vec::new();
-            locks(store, job.writes(), &mut needs);
+            let mut needs = locks(store, job.writes());
             needs.retain(|need| keys.contains(need));
             if needs.is_empty() {
                 free.push(job);

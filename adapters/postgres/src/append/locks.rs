@@ -4,11 +4,10 @@ use annals::{Append, Order};
 
 use crate::store::Store;
 
-/// Adds the locks that `writes` need to `keys`.
-pub(crate) fn locks(store: &Store, writes: &[Append], keys: &mut Vec<i64>) {
+/// The locks that `writes` need, in the one order that keeps transactions from waiting for each other in a circle.
+pub(crate) fn locks<'a>(store: &Store, writes: impl IntoIterator<Item = &'a Append>) -> Vec<i64> {
     if store.order() == Order::Log {
-        keys.push(store.tables.lock_key(&["log"]));
-        return;
+        return vec![store.tables.lock_key(&["log"])];
     }
     let key = |write: &Append| {
         let category = write.stream.category.as_str();
@@ -19,11 +18,8 @@ pub(crate) fn locks(store: &Store, writes: &[Append], keys: &mut Vec<i64>) {
             _ => store.tables.lock_key(&["category", category]),
         }
     };
-    keys.extend(writes.iter().map(key));
-}
-
-/// Puts locks in the one order that keeps transactions from waiting for each other in a circle.
-pub(crate) fn in_order(keys: &mut Vec<i64>) {
+    let mut keys: Vec<_> = writes.into_iter().map(key).collect();
     keys.sort_unstable();
     keys.dedup();
+    keys
 }

@@ -78,7 +78,7 @@ struct Found {
 }
 
 impl<'a> Plan<'a> {
-    /// Has the writer remember what is true of the log once this is committed. Where that fails, it is to be forgotten.
+    /// Writes into `known` what is true of the log once this is committed. If the commit fails, `known` must forget it.
     pub(crate) fn teach(&mut self, known: &mut Known) {
         known.head = Some(self.head);
         known.last = self.ends.map_or(self.facts.last, |[_, last]| Some(last)).or(known.last);

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use crate::append::backend::Backend;
 use crate::append::insert::{insert, prepare};
-use crate::append::locks::{in_order, locks};
+use crate::append::locks::locks;
 use crate::append::names::{make_names, names_of};
 use crate::append::plan::plan;
 use crate::append::sent::Sent;
@@ -56,11 +56,7 @@ impl Transact<'_> {
             names.retain(|name| !self.known.has_name(name));
             make_names(self.store, session, &names).await?;
         }
-        let mut keys = Vec::new();
-        for work in works {
-            locks(self.store, work.writes, &mut keys);
-        }
-        in_order(&mut keys);
+        let keys = locks(self.store, works.iter().flat_map(|work| work.writes));
         let of_lock: [Value<'_>; 1] = [(&keys, Type::INT8_ARRAY)];
         let sql = &self.store.sql;
         // All appends wait for the lock of the log. In the weaker orders a scope that others hold keeps up nobody else.

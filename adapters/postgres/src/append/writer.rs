@@ -18,8 +18,7 @@ use crate::append::sent::Sent;
 use crate::append::transact::Transact;
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
-use crate::error::NAME;
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::{Failure, NAME, Outcome, in_time, micros_since};
 use crate::lookup::facts::Work;
 use crate::lookup::known::Known;
 use crate::store::Store;
@@ -364,7 +363,7 @@ impl Writer {
 
 /// Records how long a group of appends took, from its statement to the answer: its locks and its commit.
 fn committed(appends: usize, begun: Instant) {
-    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let micros = micros_since(begun);
     tracing::event!(name: "annals.committed", target: "annals", Level::DEBUG, adapter = NAME, appends, micros);
 }
 

@@ -17,7 +17,7 @@ use crate::connection::dial::{SESSION_MARK, check, manager};
 use crate::connection::passwords::with_password;
 use crate::connection::runtime::Engine;
 use crate::connection::session::Session;
-use crate::error::{Failure, NAME, Outcome, needs_pooler_option};
+use crate::error::{Failure, NAME, Outcome, micros_since, needs_pooler_option};
 use crate::options::PostgresOptions;
 use crate::store::Store;
 
@@ -91,7 +91,7 @@ impl Connections {
         let mut refused = Failure::Pool(PoolError::Timeout(TimeoutType::Wait));
         let begun = Instant::now();
         let got = tokio::time::timeout(self.limit, self.wait(&mut refused)).await;
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = micros_since(begun);
         tracing::event!(name: "annals.connection", target: "annals", Level::TRACE, adapter = NAME, micros);
         got.unwrap_or(Err(refused))
     }
