@@ -2,7 +2,7 @@
 //! together, do: the same in every run. And what calls that were refused may have taught an adapter.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use annals::{
 use futures_util::future::join_all;
 
 use crate::checks::support::ledger::{Ledger, always, describe, light, most, patient};
+use crate::checks::support::predicates::Panics;
 use crate::checks::support::read_world::World;
 use crate::engine::{Failure, Outcome, ensure};
 use crate::error::chain;
@@ -59,20 +60,6 @@ enum Due {
     Either(EventId),
     /// Its predicate panics: it may unwind, or return an error.
     Panics,
-}
-
-#[derive(Debug)]
-struct Panics;
-
-impl Predicate for Panics {
-    fn expectation(&self) -> String {
-        "no panic".to_owned()
-    }
-
-    fn holds(&self, _: Option<&StoredEvent>) -> bool {
-        // Unwinds like a panic, and prints nothing.
-        resume_unwind(Box::new("a predicate of the test kit"))
-    }
 }
 
 #[derive(Debug)]

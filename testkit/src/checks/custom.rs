@@ -1,7 +1,7 @@
 //! Conditions that callers write themselves.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use futures_util::future::join;
 
 use crate::checks::support::judged_conditions::{Form, Judged};
 use crate::checks::support::ledger::{Ledger, always, light, most, patient};
+use crate::checks::support::predicates::Panics;
 use crate::checks::support::unmet_conditions::unmet;
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::storage::{Check, Feature, Need, check};
@@ -186,20 +187,6 @@ async fn several(ledger: &mut Ledger, streams: &[StreamId; 3]) -> Outcome {
         }
     }
     Ok(())
-}
-
-#[derive(Debug)]
-struct Panics;
-
-impl Predicate for Panics {
-    fn expectation(&self) -> String {
-        "no panic".to_owned()
-    }
-
-    fn holds(&self, _: Option<&StoredEvent>) -> bool {
-        // Unwinds like a panic, and prints nothing.
-        resume_unwind(Box::new("a predicate of the test kit"))
-    }
 }
 
 async fn panics(cx: Context) -> Outcome {

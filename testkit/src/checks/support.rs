@@ -8,6 +8,7 @@ pub(super) mod judged_conditions;
 pub(super) mod ledger;
 pub(super) mod polled_follow;
 pub(super) mod polled_read;
+pub(super) mod predicates;
 pub(super) mod racing_clients;
 pub(super) mod random_decisions;
 pub(super) mod read_world;
