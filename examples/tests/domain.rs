@@ -2,37 +2,12 @@
 
 mod common;
 
-use annals::{BoxError, EventId, EventStore};
+use annals::BoxError;
 use annals_domain::{Application, Env};
-use annals_examples::story::Say;
 use annals_examples::training_school::TrainingSchool;
 use annals_examples::{bank, course_enrolment, repository, store, universe};
-use annals_memory::MemoryAdapter;
-use annals_postgres::PostgresOptions;
-use annals_sqlite::SqliteAdapter;
 
-/// Plays a story on each store, a fresh one each time.
-async fn everywhere(
-    lines: usize,
-    story: impl AsyncFn(&EventStore, Say<'_>) -> Result<(), BoxError>,
-) -> Result<(), BoxError> {
-    let folder = tempfile::tempdir()?;
-    let sqlite = SqliteAdapter::open(folder.path().join("story.db")).await?;
-    let mut stores = vec![EventStore::new(MemoryAdapter::new()), EventStore::new(sqlite)];
-    if let Some(url) = tokio::task::spawn_blocking(common::postgres).await? {
-        let schema = format!("t{}", EventId::generate().as_uuid().simple());
-        let options = PostgresOptions::new(&url)?.with_schema(&schema);
-        options.migrate().await?;
-        stores.push(EventStore::new(options.connect().await?));
-    }
-    for store in stores {
-        let mut said = Vec::new();
-        story(&store, &mut |line| said.push(line)).await?;
-        assert_eq!(said.len(), lines, "{said:?}");
-        store.close().await;
-    }
-    Ok(())
-}
+use common::everywhere;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bank_everywhere() -> Result<(), BoxError> {
@@ -68,7 +43,7 @@ async fn an_application_opens_the_adapter_that_its_environment_names() -> Result
         of("sqlite").with("SQLITE_PATH", "/").with("SCHOOL_SQLITE_PATH", path),
     ];
     if let Some(url) = tokio::task::spawn_blocking(common::postgres).await? {
-        let schema = format!("t{}", EventId::generate().as_uuid().simple());
+        let schema = common::schema();
         let env = of("postgres").with("SCHOOL_POSTGRES_URL", url);
         environments
             .push(env.with("POSTGRES_SCHEMA", schema).with("SCHOOL_POSTGRES_CREATE_TABLES", "yes"));

@@ -4,17 +4,11 @@ mod common;
 
 use std::collections::HashMap;
 
-use annals::{BoxError, EventId, EventStore};
+use annals::BoxError;
 use annals_domain::Env;
-use annals_examples::story::Say;
 use annals_examples::{configured, erasure, integrity, universe};
-use annals_memory::MemoryAdapter;
-use annals_postgres::PostgresOptions;
-use annals_sqlite::SqliteAdapter;
 
-fn schema() -> String {
-    format!("t{}", EventId::generate().as_uuid().simple())
-}
+use common::{everywhere, schema};
 
 /// The environment of an application: nothing but these variables.
 fn environment(variables: &[(&str, &str)]) -> Env {
@@ -82,28 +76,6 @@ async fn an_environment_that_lacks_something_is_named() {
         let error = configured::open(&environment(variables)).await.expect_err("it is wrong");
         assert!(error.to_string().contains(expected), "{error}");
     }
-}
-
-/// Plays a story on each store, a fresh one each time.
-async fn everywhere(
-    lines: usize,
-    story: impl AsyncFn(&EventStore, Say<'_>) -> Result<(), BoxError>,
-) -> Result<(), BoxError> {
-    let folder = tempfile::tempdir()?;
-    let sqlite = SqliteAdapter::open(folder.path().join("story.db")).await?;
-    let mut stores = vec![EventStore::new(MemoryAdapter::new()), EventStore::new(sqlite)];
-    if let Some(url) = tokio::task::spawn_blocking(common::postgres).await? {
-        let options = PostgresOptions::new(&url)?.with_schema(schema());
-        options.migrate().await?;
-        stores.push(EventStore::new(options.connect().await?));
-    }
-    for store in stores {
-        let mut said = Vec::new();
-        story(&store, &mut |line| said.push(line)).await?;
-        assert_eq!(said.len(), lines, "{said:?}");
-        store.close().await;
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use annals::{EventStore, Projection};
+use annals::{BoxError, EventId, EventStore, Projection};
 use annals_examples::activity::{Activity, activity};
 use annals_examples::git::Repository;
 use annals_examples::import::{Imported, Streams, import};
+use annals_examples::story::Say;
 use annals_memory::MemoryAdapter;
+use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
+use annals_sqlite::SqliteAdapter;
 use annals_testkit::NotRun;
 use tempfile::TempDir;
 
@@ -103,4 +106,31 @@ pub(crate) fn postgres() -> Option<String> {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// A name that no other test has.
+pub(crate) fn schema() -> String {
+    format!("t{}", EventId::generate().as_uuid().simple())
+}
+
+/// Plays a story on each store, a fresh one each time.
+pub(crate) async fn everywhere(
+    lines: usize,
+    story: impl AsyncFn(&EventStore, Say<'_>) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    let folder = tempfile::tempdir()?;
+    let sqlite = SqliteAdapter::open(folder.path().join("story.db")).await?;
+    let mut stores = vec![EventStore::new(MemoryAdapter::new()), EventStore::new(sqlite)];
+    if let Some(url) = tokio::task::spawn_blocking(postgres).await? {
+        let options = PostgresOptions::new(&url)?.with_schema(schema());
+        options.migrate().await?;
+        stores.push(EventStore::new(options.connect().await?));
+    }
+    for store in stores {
+        let mut said = Vec::new();
+        story(&store, &mut |line| said.push(line)).await?;
+        assert_eq!(said.len(), lines, "{said:?}");
+        store.close().await;
+    }
+    Ok(())
 }
