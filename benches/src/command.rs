@@ -211,8 +211,7 @@ fn two_builds(builds: &Builds) -> Result<ExitCode, BoxError> {
     let mark = Machine::mark();
     let lines = builds::compare(&builds.old, &builds.new, builds.rounds, &builds.arguments)?;
     println!("{mark}\n");
-    println!("| workload | clients | who | unit | new to old | min–max | rounds |");
-    println!("|---|---|---|---|---|---|---|");
+    table("| workload | clients | who | unit | new to old | min–max | rounds |");
     println!("{}", lines.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
@@ -221,9 +220,7 @@ async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
     let (rounds, time) = if beside.quick { (3, 150) } else { (9, 1_000) };
     let folder = folder(beside.folder.as_deref())?;
     let grounds = grounds(&beside.store);
-    println!("{}\n", Machine::mark());
-    println!("| store | writers | followers | appends/s | to none | min–max |");
-    println!("|---|---|---|---|---|---|");
+    heading("| store | writers | followers | appends/s | to none | min–max |");
     for ground in grounds {
         let place = async || ground.place(&folder).await;
         let time = Duration::from_millis(time);
@@ -237,16 +234,14 @@ async fn deliveries(delivery: &Beside) -> Result<ExitCode, BoxError> {
     let (appends, time) = if delivery.quick { (300, 5) } else { (3_000, 30) };
     let folder = folder(delivery.folder.as_deref())?;
     let grounds = grounds(&delivery.store);
-    println!("{}\n", Machine::mark());
-    println!("| store | reader | p50 µs | p99 µs |");
-    println!("|---|---|---|---|");
+    heading("| store | reader | p50 µs | p99 µs |");
     for ground in grounds {
         let place = async || ground.place(&folder).await;
         println!("{}", delivery::measure(place, &format!("{ground:?}"), appends).await?.join("\n"));
     }
     if grounds.contains(&Ground::Postgres) {
-        println!("\n| idle followers | transactions/s |");
-        println!("|---|---|");
+        println!();
+        table("| idle followers | transactions/s |");
         for followers in [1, 200] {
             println!("{}", delivery::idle(followers, Duration::from_secs(time)).await?);
         }
@@ -257,12 +252,20 @@ async fn deliveries(delivery: &Beside) -> Result<ExitCode, BoxError> {
 async fn independent_scopes(quick: bool) -> Result<ExitCode, BoxError> {
     let (rounds, time) = if quick { (3, 300) } else { (9, 1_000) };
     let url = PostgresServer::shared_url()?;
-    println!("{}\n", Machine::mark());
-    println!("| writers | appends/s beside what is held | to none held | min–max |");
-    println!("|---|---|---|---|");
+    heading("| writers | appends/s beside what is held | to none held | min–max |");
     let time = Duration::from_millis(time);
     println!("{}", scopes::measure(&url, rounds, time).await?.join("\n"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// How quiet the machine is, and the head of a table with these columns.
+fn heading(columns: &str) {
+    println!("{}\n", Machine::mark());
+    table(columns);
+}
+
+fn table(columns: &str) {
+    println!("{columns}\n|{}", "---|".repeat(columns.matches('|').count() - 1));
 }
 
 /// Those that were named, or all.
@@ -274,9 +277,7 @@ async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
     let thorough = if views.quick { Thorough::QUICK } else { Thorough::FULL };
     let folder = folder(views.folder.as_deref())?;
     let grounds = grounds(&views.store);
-    println!("{}\n", Machine::mark());
-    println!("| store | what | unit | median | min–max |");
-    println!("|---|---|---|---|---|");
+    heading("| store | what | unit | median | min–max |");
     for ground in grounds {
         let open = async || match ground {
             Ground::Memory => Ok(Stores::memory()),
@@ -297,9 +298,7 @@ async fn measure_documents(task: &Documents) -> Result<ExitCode, BoxError> {
     };
     let folder = folder(task.folder.as_deref())?;
     let grounds = grounds(&task.store);
-    println!("{}\n", Machine::mark());
-    println!("| store | what | unit | median | min–max | bare | ratio (min–max) |");
-    println!("|---|---|---|---|---|---|---|");
+    heading("| store | what | unit | median | min–max | bare | ratio (min–max) |");
     for ground in grounds {
         let stores = match ground {
             Ground::Memory => documents::Stores::memory(),
@@ -316,9 +315,7 @@ async fn measure_layers(arguments: &Beside) -> Result<ExitCode, BoxError> {
     let effort = if arguments.quick { layers::Effort::QUICK } else { layers::Effort::FULL };
     let folder = folder(arguments.folder.as_deref())?;
     let grounds = grounds(&arguments.store);
-    println!("{}\n", Machine::mark());
-    println!("| what | with layers | to without | min–max |");
-    println!("|---|---|---|---|");
+    heading("| what | with layers | to without | min–max |");
     for ground in grounds {
         let (place, name) = (async || ground.place(&folder).await, format!("{ground:?}"));
         println!("{}", layers::appending(&place, &name, effort).await?.join("\n"));
@@ -334,9 +331,7 @@ async fn aggregates(arguments: &Beside) -> Result<ExitCode, BoxError> {
     let (rounds, time) = if arguments.quick { (3, 100) } else { (9, 1_000) };
     let folder = folder(arguments.folder.as_deref())?;
     let grounds = grounds(&arguments.store);
-    println!("{}\n", Machine::mark());
-    println!("| store | what | per second | to bare | min–max | attempts |");
-    println!("|---|---|---|---|---|---|");
+    heading("| store | what | per second | to bare | min–max | attempts |");
     for ground in grounds {
         let place = ground.place(&folder).await?;
         let time = Duration::from_millis(time);
