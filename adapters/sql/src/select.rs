@@ -38,7 +38,7 @@ pub enum Parameter {
 pub struct Dialect<'a> {
     /// What comes before the number of a parameter: `?` or `$`.
     pub parameter: &'static str,
-    /// What is written before and after a parameter that is a list, behind the column that is to be in it.
+    /// The text before and after a parameter that is a list: with the column before it, whether the list has it.
     pub member: (&'static str, &'static str),
     /// The same for a list of event ids.
     pub id_member: (&'static str, &'static str),

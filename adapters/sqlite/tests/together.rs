@@ -25,7 +25,7 @@ async fn both_are_made_or_neither() {
     .await;
 }
 
-/// The same inside transactions of a connection of the caller's.
+/// The same in transactions on the caller's connection.
 #[tokio::test]
 async fn both_are_made_or_neither_in_the_callers_transaction() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ async fn both_are_made_or_neither_in_the_callers_transaction() {
     together::assert_both_or_neither(&adapter, &adapter.state(), both, || {}).await;
 }
 
-/// Rows of the caller's own tables, events and documents: one commit, or one rollback.
+/// One commit or rollback covers events, documents and rows of other tables.
 #[tokio::test]
 async fn what_the_caller_writes_itself_is_made_with_both() {
     let folder = tempfile::tempdir().unwrap();

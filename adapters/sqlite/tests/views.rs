@@ -262,7 +262,7 @@ async fn j10_an_inline_view_is_made_with_the_append_or_not_at_all() {
     world.check().await;
     // Without an event there is nothing to apply.
     assert_eq!(view.append(events("s-1", &[])).await.unwrap(), []);
-    // A known event is told as one.
+    // A known event is reported as one.
     let again = events("s-7", &["counted"]);
     view.append(again.clone()).await.unwrap();
     let error = view.append(again).await.unwrap_err();
