@@ -102,7 +102,8 @@ fn queries(world: &World, streams: &[StreamId]) -> Outcome<Vec<Query>> {
     let wide = sources.iter().filter(wide).max_by_key(|source| **source == Source::Log).cloned();
     for source in narrow.into_iter().chain(wide) {
         // Names, and items of one name each.
-        let many: Outcome<Vec<_>> = (0..room.saturating_sub(1)).map(|nth| name(store, nth)).collect();
+        let many: Outcome<Vec<_>> =
+            (0..room.saturating_sub(1)).map(|nth| name(store, nth)).collect();
         let many = many?;
         let few: Vec<_> = many.iter().take((room / 2).min(1_500)).cloned().collect();
         queries.push(named(source.clone(), many)?.into());
