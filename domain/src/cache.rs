@@ -33,8 +33,10 @@ impl<A> Cache<A> {
     /// Keeps `loaded`, unless what is there is newer.
     pub(crate) fn put(&self, stream: &StreamId, loaded: &Arc<Loaded<A>>) {
         let mut entries = self.entries();
-        if entries.peek(stream).is_none_or(|entry| entry.version <= loaded.version) {
-            entries.put(stream.clone(), Arc::clone(loaded));
+        match entries.get_mut(stream) {
+            Some(entry) if entry.version > loaded.version => {}
+            Some(entry) => *entry = Arc::clone(loaded),
+            None => drop(entries.put(stream.clone(), Arc::clone(loaded))),
         }
     }
 

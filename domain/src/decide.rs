@@ -16,6 +16,11 @@ const LOOKED_UP: u64 = 64;
 
 /// What a decision is made on.
 pub(crate) trait Target: Send {
+    /// Takes what is remembered, if there is something that a decision may be made on before the log was asked.
+    fn recall(&mut self) -> bool {
+        false
+    }
+
     /// Brings it up to date with the log.
     fn refresh(&mut self) -> impl Future<Output = Result<()>> + Send;
 
@@ -61,17 +66,26 @@ impl Commands {
         mut decide: impl FnMut(&T) -> O,
     ) -> Result<Decided<E>, ExecuteError<O::Error>> {
         let mut attempts = 0;
+        // The condition of the append proves what is remembered; without an append, or if it fails, the log is asked. With
+        // only one attempt it is asked at once: nobody changed anything meanwhile.
+        let mut remembered = self.retry.most() > 1 && target.recall();
         loop {
             attempts += 1;
-            if let Err(error) = target.refresh().await {
-                // The command itself may have created or ended the aggregate.
-                let own = matches!(error, Error::NotFound(_) | Error::AlreadyExists(_));
-                return match if own { self.repeated(stream, attempts).await? } else { None } {
-                    Some(repeated) => Ok(repeated),
-                    None => Err(error.into()),
-                };
+            if !remembered && let Some(repeated) = self.look(stream, target, attempts).await? {
+                return Ok(repeated);
             }
-            let events = match decide(target).into_events() {
+            let outcome = decide(target).into_events();
+            let appends = outcome.as_ref().is_ok_and(|events| !events.is_empty());
+            if !appends && std::mem::take(&mut remembered) {
+                let condition = target.condition();
+                if let Some(repeated) = self.look(stream, target, attempts).await? {
+                    return Ok(repeated);
+                }
+                if target.condition() != condition {
+                    continue;
+                }
+            }
+            let events = match outcome {
                 Ok(events) => events,
                 Err(rejection) => {
                     let repeated = self.repeated(stream, attempts).await?;
@@ -95,7 +109,9 @@ impl Commands {
                     return Ok(Decided { events, stored, attempts, repeated: false });
                 }
                 Err(error) if error.is_condition_failed() && attempts < self.retry.most() => {
-                    self.retry.pause(attempts).await;
+                    if !std::mem::take(&mut remembered) {
+                        self.retry.pause(attempts).await;
+                    }
                 }
                 Err(error) if error.is_duplicate() => {
                     let repeated = self.repeated(stream, attempts).await?;
@@ -104,6 +120,20 @@ impl Commands {
                 Err(error) => return Err(Error::of_attempt(error, attempts).into()),
             }
         }
+    }
+
+    /// Brings `target` up to date; what the command did before, if that is why it does not fit the command any more.
+    async fn look<T: Target, E>(
+        &self,
+        stream: &StreamId,
+        target: &mut T,
+        attempts: u32,
+    ) -> Result<Option<Decided<E>>> {
+        let Err(error) = target.refresh().await else { return Ok(None) };
+        // The command itself may have created or ended the aggregate.
+        let own = matches!(error, Error::NotFound(_) | Error::AlreadyExists(_));
+        let repeated = if own { self.repeated(stream, attempts).await? } else { None };
+        repeated.map(Some).ok_or(error)
     }
 
     /// The events as they are appended: under the ids of the command, with the context.

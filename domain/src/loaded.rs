@@ -48,6 +48,12 @@ impl<A: Aggregate> Loaded<A> {
         self.last.map_or(WriteCondition::StreamIsEmpty, |last| WriteCondition::LastEventIs(last.id))
     }
 
+    /// Whether `event` is the last one that was folded, at its place.
+    pub(crate) fn ends_with(&self, event: &StoredEvent) -> bool {
+        self.last.is_some_and(|last| last.id == event.id())
+            && event.position.next() == Some(self.next())
+    }
+
     /// The position of the next event.
     pub(crate) const fn next(&self) -> Position {
         Position::new(self.version)

@@ -455,8 +455,8 @@ impl<A: Aggregate> Repository<A> {
         until: Option<Position>,
     ) -> Result<Option<Arc<Loaded<A>>>> {
         let mut options = ReadOptions::default();
-        if let Some(last) = base.next().prev() {
-            options = options.from_position(last);
+        if let Some(before) = base.last.and_then(|last| last.sequence_number.prev()) {
+            options = options.after(before);
         }
         if let Some(until) = until {
             options = options.until_position(until);
@@ -465,12 +465,13 @@ impl<A: Aggregate> Repository<A> {
         let mut proven = base.last.is_none();
         let mut base = Some(base);
         let mut loaded = None;
-        while let Some(page) = pages.next().await {
+        let mut at_head = false;
+        while !at_head && let Some(page) = pages.next().await {
             let page = page?;
+            at_head = page.at_head;
             let mut events = page.events.as_slice();
             if !proven && let Some((first, rest)) = events.split_first() {
-                let expected = base.as_ref().and_then(|base| base.last);
-                if expected.map(|last| last.id) != Some(first.id()) {
+                if !base.as_ref().is_some_and(|base| base.ends_with(first)) {
                     break;
                 }
                 (proven, events) = (true, rest);
@@ -535,6 +536,15 @@ impl<A: Aggregate> One<'_, A> {
 }
 
 impl<A: Aggregate> Target for One<'_, A> {
+    fn recall(&mut self) -> bool {
+        // What contradicts the command is left to the log.
+        if self.existence != Existence::Missing {
+            let cached = self.repository.cached_entry(self.stream);
+            self.loaded = cached.filter(|entry| entry.exists());
+        }
+        self.loaded.is_some()
+    }
+
     async fn refresh(&mut self) -> Result<()> {
         let loaded = self.repository.load(self.stream, self.loaded.take()).await?;
         let outcome = match self.existence {

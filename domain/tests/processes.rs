@@ -53,6 +53,26 @@ impl Aggregate for Account {
     }
 }
 
+#[derive(Event, Debug, Clone, PartialEq)]
+#[event(name = "counted")]
+struct Counted {
+    before: u64,
+}
+
+/// How many events there are.
+#[derive(Debug, Clone, Default)]
+struct Tally(u64);
+
+impl Aggregate for Tally {
+    const CATEGORY: &'static str = "tallies";
+    type Id = String;
+    type Event = Counted;
+
+    fn apply(&mut self, _: Counted) {
+        self.0 += 1;
+    }
+}
+
 const COURSES: u32 = 4;
 const SEATS: usize = 7;
 const MOST_COURSES: usize = 2;
@@ -146,15 +166,35 @@ fn say(word: &str) {
     std::io::stdout().flush().expect("a parent");
 }
 
+/// In a child: waits until the other one has come as far.
+async fn begin_together() {
+    say("ready");
+    let begin = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    begin.await.expect("a task").expect("a word of the parent");
+}
+
+/// Runs the ignored test `name` of this binary in two processes at once, until both have passed.
+fn in_two_processes(name: &str, place: &Place) {
+    let mut children = [child(name, place), child(name, place)];
+    for (_, out) in &mut children {
+        heard(out, "ready");
+    }
+    for (child, _) in &mut children {
+        child.stdin.as_mut().expect("a pipe").write_all(b"go\n").expect("a child");
+    }
+    for (mut child, out) in children {
+        drop(child.stdin.take());
+        let said: Vec<_> = out.lines().map_while(Result::ok).collect();
+        assert!(child.wait().expect("an end").success(), "{said:?}");
+    }
+}
+
 /// Each of 32 tasks tries to put a student on each course.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run as a child process"]
 async fn child_subscribes() {
     let store = Place::of_child().store().await;
-    // Both processes begin at once.
-    say("ready");
-    let begin = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    begin.await.expect("a task").expect("a word of the parent");
+    begin_together().await;
     let tasks = (0..32_u32).map(|task| {
         let boundary = Boundary::new(store.clone(), StreamId::from_static("school", "enrolment"))
             .retry(Retry::attempts(std::num::NonZeroU32::new(1_000).expect("not 0")));
@@ -187,18 +227,7 @@ async fn child_subscribes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b1_what_64_tasks_of_two_processes_decide_holds() {
     let Some(place) = Place::server().await else { return };
-    let mut children = [child("child_subscribes", &place), child("child_subscribes", &place)];
-    for (_, out) in &mut children {
-        heard(out, "ready");
-    }
-    for (child, _) in &mut children {
-        child.stdin.as_mut().expect("a pipe").write_all(b"go\n").expect("a child");
-    }
-    for (mut child, out) in children {
-        drop(child.stdin.take());
-        let said: Vec<_> = out.lines().map_while(Result::ok).collect();
-        assert!(child.wait().expect("an end").success(), "{said:?}");
-    }
+    in_two_processes("child_subscribes", &place);
     let store = place.store().await;
     let events = store.log().read(ReadOptions::default()).into_vec().await.expect("a read");
     let tagged = |tag: String| {
@@ -213,6 +242,61 @@ async fn b1_what_64_tasks_of_two_processes_decide_holds() {
     // Each student asks for each course until they have enough, and there are too few seats: all are taken.
     assert_eq!(events.len(), COURSES as usize * SEATS);
     store.close().await;
+}
+
+const TASKS: u64 = 4;
+const COUNTS: u64 = 8;
+
+/// Each of 8 tasks appends so many times how many events it saw: half of them with a cache and turns, half without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run as a child process"]
+async fn child_counts() {
+    let store = Place::of_child().store().await;
+    let many = Retry::attempts(std::num::NonZeroU32::new(10_000).expect("not 0"));
+    let plain = Repository::<Tally>::new(store.clone()).retry(many);
+    let cached = plain.clone().cached(std::num::NonZeroUsize::MIN);
+    begin_together().await;
+    let tasks = (0..TASKS).flat_map(|_| [plain.clone().unqueued(), cached.clone()]);
+    let tasks = tasks.map(|tallies| {
+        tokio::spawn(async move {
+            for _ in 0..COUNTS {
+                let count = |tally: &Tally| Counted { before: tally.0 };
+                tallies.execute_or_create(&"all".to_owned(), count).await.expect("a count");
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("a task");
+    }
+    store.close().await;
+}
+
+/// The tasks of two processes count to where they came together.
+async fn assert_counted(place: &Place) {
+    // Both open the same tables.
+    place.store().await.close().await;
+    in_two_processes("child_counts", place);
+    let store = place.store().await;
+    let events = store.log().read(ReadOptions::default()).into_vec().await.expect("a read");
+    let before: Vec<u64> = events
+        .iter()
+        .map(|event| annals_domain::decode(event).expect("it reads"))
+        .map(|event: Option<Counted>| event.expect("a count").before)
+        .collect();
+    assert_eq!(before, (0..2 * 2 * TASKS * COUNTS).collect::<Vec<_>>());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c1_each_decision_of_two_processes_sees_what_it_follows_on_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_counted(&Place::File(folder.path().join("tally.db").display().to_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c1_each_decision_of_two_processes_sees_what_it_follows_on_postgresql() {
+    let Some(place) = Place::server().await else { return };
+    assert_counted(&place).await;
 }
 
 fn command() -> EventId {
