@@ -8,6 +8,7 @@ use std::time::Duration;
 use annals::BoxError;
 use annals_servers::PostgresServer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures_util::future::BoxFuture;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::contestant::Contestant;
@@ -15,11 +16,18 @@ use crate::documents;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::run::{Plan, run};
+use crate::universes::{self, Universe};
 use crate::views::{self, Stores, Thorough};
 use crate::{annals_store, beside, builds, delivery, domain, layers, limits, page, report, scopes};
 
-/// Who takes part beside ours: on this ground, with files in this folder.
-pub type Peers = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
+/// Who takes part beside ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Peers {
+    /// Stores on this ground, with files in this folder.
+    pub stores: fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>,
+    /// One application, written with each library; ours is the first.
+    pub universes: fn() -> BoxFuture<'static, Result<Vec<Box<dyn Universe>>, BoxError>>,
+}
 
 /// Measures Annals beside the limits of this machine.
 #[derive(Debug, Parser)]
@@ -49,8 +57,8 @@ enum Task {
     Layers(Beside),
     /// State stores beside bare code: commits, gets, scans, finds.
     Documents(Documents),
-    /// Aggregates beside bare calls.
-    Domain(Beside),
+    /// Aggregates beside bare calls; with peers, beside those of other libraries.
+    Domain(Domain),
     /// Two builds of this program by turns: ratios of the second to the first.
     Builds(Builds),
 }
@@ -66,6 +74,15 @@ struct Beside {
     /// Where files of stores lie while it runs.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Domain {
+    #[command(flatten)]
+    beside: Beside,
+    /// Beside the aggregates of other libraries of the crate registry, in place of bare calls; cargo builds them first.
+    #[arg(long, conflicts_with_all = ["store", "folder"])]
+    peers: bool,
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +187,7 @@ impl Ground {
 pub async fn execute(peers: Option<Peers>) -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Compare(compare) => match (compare.peers, peers) {
-            (true, None) => with_peers(),
+            (true, None) => with_peers(&[]),
             (true, peers) => compare_all(&compare, peers).await,
             (false, _) => compare_all(&compare, None).await,
         },
@@ -180,7 +197,12 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Views(views) => measure_views(&views).await,
         Task::Layers(layers) => measure_layers(&layers).await,
         Task::Documents(documents) => measure_documents(&documents).await,
-        Task::Domain(domain) => aggregates(&domain).await,
+        Task::Domain(domain) => match (domain.peers, peers) {
+            // Without those that have only a store.
+            (true, None) => with_peers(&["--no-default-features"]),
+            (true, Some(peers)) => aggregates_of_all(domain.beside.quick, peers).await,
+            (false, _) => aggregates(&domain.beside).await,
+        },
         Task::Builds(builds) => two_builds(&builds),
     };
     outcome.unwrap_or_else(|error| {
@@ -190,7 +212,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
 }
 
 /// The same command line in the program that is built with peers.
-fn with_peers() -> Result<ExitCode, BoxError> {
+fn with_peers(features: &[&str]) -> Result<ExitCode, BoxError> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     if std::env::var_os("CARGO_TARGET_DIR").is_none() {
@@ -199,6 +221,7 @@ fn with_peers() -> Result<ExitCode, BoxError> {
     let status = cargo
         .args(["run", "--release", "--locked", "--manifest-path"])
         .arg(here.join("peers/Cargo.toml"))
+        .args(features)
         .arg("--")
         .args(std::env::args_os().skip(1))
         .status()
@@ -341,6 +364,17 @@ async fn aggregates(arguments: &Beside) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn aggregates_of_all(quick: bool, peers: Peers) -> Result<ExitCode, BoxError> {
+    let (rounds, time) = if quick { (3, 300) } else { (9, 1_000) };
+    heading("| what | with | per second | Annals to it | min–max |");
+    let universes = (peers.universes)().await?;
+    println!(
+        "{}",
+        universes::measure(universes, rounds, Duration::from_millis(time)).await?.join("\n")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Beside the program: the system's own folder for temporary files may lie in memory.
 fn folder(given: Option<&Path>) -> Result<PathBuf, BoxError> {
     Ok(match given {
@@ -373,7 +407,7 @@ async fn compare_all(compare: &Compare, peers: Option<Peers>) -> Result<ExitCode
         }
         let mut contestants = ground.contestants(&folder)?;
         if let Some(peers) = peers {
-            contestants.extend(peers(*ground, &folder)?);
+            contestants.extend((peers.stores)(*ground, &folder)?);
         }
         rounds.push((workloads, contestants));
     }

@@ -11,6 +11,7 @@
 //! cargo run --release -p annals-benches -- layers --quick
 //! cargo run --release -p annals-benches -- documents
 //! cargo run --release -p annals-benches -- domain --quick
+//! cargo run --release -p annals-benches -- domain --quick --peers
 //! cargo bench -p annals-benches
 //! ```
 //!
@@ -55,6 +56,13 @@
 //! replay beside a loop that reads and folds them by hand, from the cache and from a snapshot beside a read of one event,
 //! `execute` on a cached aggregate beside an append under a position, and one stream for 32 tasks with and without turns.
 //! What each of them returns is checked.
+//!
+//! With `--peers` one program takes part that is written with each library (`benches/peers/src/worlds`), as its own users
+//! would: loading an aggregate of 1,000 events, and commands on it and on short ones, all on one PostgreSQL with the same
+//! events and as many connections. Nothing is cached, and no snapshots are taken, but in the row that says so. The ratio is
+//! that of Annals to the other in the same round. A command that met another one is repeated by hand where the library does
+//! not: under `SERIALIZABLE`, those of `disintegrate` meet also if their worlds are different. `cqrs-es` and `esrs` keep no
+//! order across aggregates, so their commands wait for nobody else.
 //!
 //! # Peers
 //! With `--peers` other event stores of the crate registry take part, in the same process and the same moment. They
@@ -118,5 +126,6 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scopes;
+pub mod universes;
 pub mod views;
 pub mod workload;

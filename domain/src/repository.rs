@@ -291,6 +291,10 @@ impl<A: Aggregate> Repository<A> {
     /// Decides on the current state, and appends the events under the condition that the aggregate was not changed
     /// meanwhile; if it was, it decides again. The decision must depend on nothing but the state.
     ///
+    /// With a cache the first decision is made on the cached state, without a read: the append proves that it is current.
+    /// A rejection of it, or a decision that nothing happens, is confirmed by the log. With [`Retry::NONE`] the log is asked
+    /// first.
+    ///
     /// # Errors
     /// `Rejected` with what the decision says; it is not asked again. `Failed` with [`Error::NotFound`] if the aggregate
     /// does not exist, with [`Error::Conflict`] after all attempts; otherwise as [`save`](Self::save).

@@ -33,7 +33,7 @@ fn dogs() -> [DogEvent; 2] {
 }
 
 #[test]
-fn released_events_stay_readable() {
+fn e7_released_events_stay_readable() {
     let courses = [
         SchoolEvent::CourseDefined { course: "sailing".to_owned(), seats: 12 },
         SchoolEvent::Enrolled { course: "sailing".to_owned(), student: 7 },

@@ -41,7 +41,7 @@ fn event(stream: &str) -> OrderEvent {
 }
 
 /// It writes a number as only PostgreSQL 16 and later read it; this is the same one for those before.
-const BEFORE_16: &str = "DO $$ BEGIN EXECUTE replace(
+pub(crate) const BEFORE_16: &str = "DO $$ BEGIN EXECUTE replace(
     pg_get_functiondef('event_store_begin_epoch'::regproc), '0xFFFFFFFF', '4294967295'); END $$";
 
 #[async_trait]
@@ -76,7 +76,7 @@ fn of(stream: &str) -> Query {
 }
 
 /// Whether others were at work at the same time: it reports so by its own error or by that of PostgreSQL.
-fn is_conflict(error: &Error) -> bool {
+pub(crate) fn is_conflict(error: &Error) -> bool {
     match error {
         Error::Concurrency => true,
         Error::Database(sqlx::Error::Database(error)) => {

@@ -5,30 +5,44 @@
 
 mod disintegrate;
 mod esrs;
+#[cfg(feature = "stores")]
 mod evento;
 mod order;
 mod postgres_es;
 mod schema;
+#[cfg(feature = "stores")]
 mod umadb;
+#[cfg(feature = "stores")]
 mod umadb_core;
 mod version;
+mod worlds;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use annals::BoxError;
-use annals_benches::command::{self, Ground};
+use annals_benches::command::{self, Ground, Peers};
 use annals_benches::contestant::Contestant;
 use annals_servers::PostgresServer;
+use futures_util::FutureExt;
+
+/// Connections of those on PostgreSQL in the comparison of aggregates: as many as Annals and the writers have.
+const CLIENTS: usize = 32;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args();
-    if arguments.nth(1).as_deref() == Some(umadb::SERVER) {
-        return umadb::serve(arguments);
+    #[cfg(feature = "stores")]
+    {
+        let mut arguments = std::env::args();
+        if arguments.nth(1).as_deref() == Some(umadb::SERVER) {
+            return umadb::serve(arguments);
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(command::execute(Some(peers))),
+        Ok(runtime) => {
+            let universes = || worlds::all(CLIENTS).boxed();
+            runtime.block_on(command::execute(Some(Peers { stores, universes })))
+        }
         Err(error) => {
             eprintln!("error: no runtime: {error}");
             ExitCode::FAILURE
@@ -36,7 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn peers(ground: Ground, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
+#[cfg(feature = "stores")]
+fn stores(ground: Ground, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
     let folder = || folder.to_owned();
     Ok(match ground {
         // cqrs-es has a store in memory, for tests: it prints a line at each call.
@@ -46,13 +61,27 @@ fn peers(ground: Ground, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxE
         }
         Ground::Postgres => {
             let url = PostgresServer::shared_url()?;
-            vec![
-                Box::new(disintegrate::Disintegrate(url.clone())),
-                Box::new(esrs::Esrs(url.clone())),
-                Box::new(evento::Postgres(url.clone())),
-                Box::new(postgres_es::PostgresEs(url)),
-                Box::new(umadb::UmaDb(folder())),
-            ]
+            let mut stores = on_postgres(&url);
+            stores.push(Box::new(evento::Postgres(url)));
+            stores.push(Box::new(umadb::UmaDb(folder())));
+            stores
         }
     })
+}
+
+/// Without the others.
+#[cfg(not(feature = "stores"))]
+fn stores(ground: Ground, _: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
+    Ok(match ground {
+        Ground::Memory | Ground::Sqlite => Vec::new(),
+        Ground::Postgres => on_postgres(&PostgresServer::shared_url()?),
+    })
+}
+
+fn on_postgres(url: &str) -> Vec<Box<dyn Contestant>> {
+    vec![
+        Box::new(disintegrate::Disintegrate(url.to_owned())),
+        Box::new(esrs::Esrs(url.to_owned())),
+        Box::new(postgres_es::PostgresEs(url.to_owned())),
+    ]
 }

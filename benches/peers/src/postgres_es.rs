@@ -22,7 +22,7 @@ use crate::version;
 pub(crate) struct PostgresEs(pub(crate) String);
 
 /// The table that its documentation asks for.
-const TABLE: &str = "CREATE TABLE events (
+pub(crate) const TABLE: &str = "CREATE TABLE events (
     aggregate_type text NOT NULL, aggregate_id text NOT NULL,
     sequence bigint NOT NULL CHECK (sequence >= 0),
     event_type text NOT NULL, event_version text NOT NULL, payload json NOT NULL, metadata json NOT NULL,

@@ -22,7 +22,8 @@ async fn two() -> (Recording<MemoryAdapter>, Repository<World>, Repository<World
     for what in ["a", "b"] {
         other.execute(&earth(), |world| world.make_it_so(what)).await.expect("an event");
     }
-    let cached = Repository::<World>::new(EventStore::new(adapter.clone())).cached(NonZeroUsize::MIN);
+    let cached =
+        Repository::<World>::new(EventStore::new(adapter.clone())).cached(NonZeroUsize::MIN);
     drop(cached.get(&earth()).await.expect("earth"));
     drop(adapter.take());
     (adapter, cached, other)
@@ -49,7 +50,11 @@ async fn c1_the_condition_of_the_append_proves_the_cached_state() {
     other.execute(&earth(), count).await.expect("an event");
     drop(adapter.take());
     let done = cached.execute(&earth(), count).await.expect("an event");
-    assert_eq!((done.attempts, reads(&adapter)), (2, vec![2]), "the last known one, and the new one");
+    assert_eq!(
+        (done.attempts, reads(&adapter)),
+        (2, vec![2]),
+        "the last known one, and the new one"
+    );
     assert_eq!(done.state().history, ["a", "b", "2", "3", "4"]);
     let earth = other.get(&earth()).await.expect("earth");
     assert_eq!(*earth, *done.state());
