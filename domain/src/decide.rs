@@ -16,8 +16,14 @@ const LOOKED_UP: u64 = 64;
 
 /// What a decision is made on.
 pub(crate) trait Target: Send {
-    /// Brings it up to date with the log.
-    fn refresh(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Takes what is known without a look at the log, and returns whether a decision can be made on it. The condition of the
+    /// append rejects it if the log has gone on.
+    fn recall(&mut self) -> bool {
+        false
+    }
+
+    /// Brings it up to date with the log, and returns whether that changed it.
+    fn refresh(&mut self) -> impl Future<Output = Result<bool>> + Send;
 
     /// Where the events go, and that nothing has changed since.
     fn condition(&self) -> WriteCondition;
@@ -61,17 +67,24 @@ impl Commands {
         mut decide: impl FnMut(&T) -> O,
     ) -> Result<Decided<E>, ExecuteError<O::Error>> {
         let mut attempts = 0;
+        // If there is one attempt only, it must not be lost to something that was recalled.
+        let mut recalled = self.retry.most() > 1 && target.recall();
         loop {
             attempts += 1;
-            if let Err(error) = target.refresh().await {
-                // The command itself may have created or ended the aggregate.
-                let own = matches!(error, Error::NotFound(_) | Error::AlreadyExists(_));
-                return match if own { self.repeated(stream, attempts).await? } else { None } {
-                    Some(repeated) => Ok(repeated),
-                    None => Err(error.into()),
-                };
+            if !recalled && let Err(error) = target.refresh().await {
+                return Ok(self.not_found(stream, attempts, error).await?);
             }
-            let events = match decide(target).into_events() {
+            let decision = decide(target).into_events();
+            // No append will find out whether the log has gone on.
+            if recalled && decision.as_ref().map_or(true, Vec::is_empty) {
+                recalled = false;
+                match target.refresh().await {
+                    Ok(false) => {}
+                    Ok(true) => continue,
+                    Err(error) => return Ok(self.not_found(stream, attempts, error).await?),
+                }
+            }
+            let events = match decision {
                 Ok(events) => events,
                 Err(rejection) => {
                     let repeated = self.repeated(stream, attempts).await?;
@@ -95,7 +108,9 @@ impl Commands {
                     return Ok(Decided { events, stored, attempts, repeated: false });
                 }
                 Err(error) if error.is_condition_failed() && attempts < self.retry.most() => {
-                    self.retry.pause(attempts).await;
+                    if !std::mem::take(&mut recalled) {
+                        self.retry.pause(attempts).await;
+                    }
                 }
                 Err(error) if error.is_duplicate() => {
                     let repeated = self.repeated(stream, attempts).await?;
@@ -104,6 +119,18 @@ impl Commands {
                 Err(error) => return Err(Error::of_attempt(error, attempts).into()),
             }
         }
+    }
+
+    /// What is returned if a look ends in an error: the command itself may have created or ended the aggregate.
+    async fn not_found<E>(
+        &self,
+        stream: &StreamId,
+        attempts: u32,
+        error: Error,
+    ) -> Result<Decided<E>> {
+        let own = matches!(error, Error::NotFound(_) | Error::AlreadyExists(_));
+        let repeated = if own { self.repeated(stream, attempts).await? } else { None };
+        repeated.ok_or(error)
     }
 
     /// The events as they are appended: under the ids of the command, with the context.

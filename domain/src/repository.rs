@@ -291,6 +291,10 @@ impl<A: Aggregate> Repository<A> {
     /// Decides on the current state, and appends the events under the condition that the aggregate was not changed
     /// meanwhile; if it was, it decides again. The decision must depend on nothing but the state.
     ///
+    /// With a [cache](Self::cached) the first decision is made on what the cache has, without a read: the append's condition
+    /// finds out whether it is current. A rejection, and a decision that nothing happens, are confirmed by a read. If only
+    /// one attempt is [allowed](Self::retry), it is made on what was read.
+    ///
     /// # Errors
     /// `Rejected` with what the decision says; it is not asked again. `Failed` with [`Error::NotFound`] if the aggregate
     /// does not exist, with [`Error::Conflict`] after all attempts; otherwise as [`save`](Self::save).
@@ -526,27 +530,40 @@ struct One<'r, A: Aggregate> {
 
 impl<A: Aggregate> One<'_, A> {
     fn loaded(&self) -> &Loaded<A> {
-        self.loaded.as_deref().expect("a decision is made after a refresh")
+        self.loaded.as_deref().expect("a decision is made after a recall or a refresh")
     }
 
     fn state(&self) -> &A {
         &self.loaded().state
     }
-}
 
-impl<A: Aggregate> Target for One<'_, A> {
-    async fn refresh(&mut self) -> Result<()> {
-        let loaded = self.repository.load(self.stream, self.loaded.take()).await?;
-        let outcome = match self.existence {
+    /// Whether the command finds what it expects.
+    fn check(&self, loaded: &Loaded<A>) -> Result<()> {
+        match self.existence {
             Existence::Missing if loaded.version > 0 => {
                 Err(Error::AlreadyExists(Box::new(self.stream.clone())))
             }
             Existence::Needed if !loaded.exists() => Err(Error::not_found(self.stream)),
             Existence::Any if loaded.is_discarded => Err(Error::not_found(self.stream)),
             _ => Ok(()),
-        };
+        }
+    }
+}
+
+impl<A: Aggregate> Target for One<'_, A> {
+    fn recall(&mut self) -> bool {
+        self.loaded = self.repository.cached_entry(self.stream);
+        self.loaded.is_some() && self.check(self.loaded()).is_ok()
+    }
+
+    async fn refresh(&mut self) -> Result<bool> {
+        let known = self.loaded.take();
+        let before = known.as_ref().and_then(|known| known.last);
+        let loaded = self.repository.load(self.stream, known).await?;
+        let has_changed = loaded.last != before;
+        let outcome = self.check(&loaded);
         self.loaded = Some(loaded);
-        outcome
+        outcome.map(|()| has_changed)
     }
 
     fn condition(&self) -> WriteCondition {
