@@ -240,7 +240,7 @@ fn two_builds(builds: &Builds) -> Result<ExitCode, BoxError> {
 }
 
 async fn beside_followers(beside: &Beside) -> Result<ExitCode, BoxError> {
-    let (rounds, time) = if beside.quick { (3, 150) } else { (9, 1_000) };
+    let (rounds, time) = if beside.quick { (3, 700) } else { (9, 1_000) };
     let folder = folder(beside.folder.as_deref())?;
     let grounds = grounds(&beside.store);
     heading("| store | writers | followers | appends/s | to none | min–max |");

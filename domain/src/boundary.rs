@@ -105,18 +105,20 @@ impl<'s, S: Slices> Look<'s, S> {
 }
 
 impl<S: Slices> Target for Look<'_, S> {
-    async fn refresh(&mut self) -> Result<()> {
+    async fn refresh(&mut self) -> Result<bool> {
         let query = query(&self.slices);
         if query.items().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let mut has_changed = false;
         let mut pages = self.store.pages(query, ReadOptions::default().after(self.through));
         while let Some(page) = pages.next().await {
             let page = page?;
             page.events.iter().try_for_each(|event| self.slices.apply(event))?;
+            has_changed |= !page.events.is_empty();
             self.through = page.through;
         }
-        Ok(())
+        Ok(has_changed)
     }
 
     fn condition(&self) -> WriteCondition {

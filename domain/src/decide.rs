@@ -16,13 +16,14 @@ const LOOKED_UP: u64 = 64;
 
 /// What a decision is made on.
 pub(crate) trait Target: Send {
-    /// Takes what is remembered, if there is something that a decision may be made on before the log was asked.
+    /// Takes what is known without a look at the log, and returns whether a decision can be made on it. The condition of the
+    /// append rejects it if the log has gone on.
     fn recall(&mut self) -> bool {
         false
     }
 
-    /// Brings it up to date with the log.
-    fn refresh(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Brings it up to date with the log, and returns whether that changed it.
+    fn refresh(&mut self) -> impl Future<Output = Result<bool>> + Send;
 
     /// Where the events go, and that nothing has changed since.
     fn condition(&self) -> WriteCondition;
@@ -66,26 +67,24 @@ impl Commands {
         mut decide: impl FnMut(&T) -> O,
     ) -> Result<Decided<E>, ExecuteError<O::Error>> {
         let mut attempts = 0;
-        // The condition of the append proves what is remembered; without an append, or if it fails, the log is asked. With
-        // only one attempt it is asked at once: nobody changed anything meanwhile.
-        let mut remembered = self.retry.most() > 1 && target.recall();
+        // If there is one attempt only, it must not be lost to something that was recalled.
+        let mut recalled = self.retry.most() > 1 && target.recall();
         loop {
             attempts += 1;
-            if !remembered && let Some(repeated) = self.look(stream, target, attempts).await? {
-                return Ok(repeated);
+            if !recalled && let Err(error) = target.refresh().await {
+                return Ok(self.not_found(stream, attempts, error).await?);
             }
-            let outcome = decide(target).into_events();
-            let appends = outcome.as_ref().is_ok_and(|events| !events.is_empty());
-            if !appends && std::mem::take(&mut remembered) {
-                let condition = target.condition();
-                if let Some(repeated) = self.look(stream, target, attempts).await? {
-                    return Ok(repeated);
-                }
-                if target.condition() != condition {
-                    continue;
+            let decision = decide(target).into_events();
+            // No append will find out whether the log has gone on.
+            if recalled && decision.as_ref().map_or(true, Vec::is_empty) {
+                recalled = false;
+                match target.refresh().await {
+                    Ok(false) => {}
+                    Ok(true) => continue,
+                    Err(error) => return Ok(self.not_found(stream, attempts, error).await?),
                 }
             }
-            let events = match outcome {
+            let events = match decision {
                 Ok(events) => events,
                 Err(rejection) => {
                     let repeated = self.repeated(stream, attempts).await?;
@@ -109,7 +108,7 @@ impl Commands {
                     return Ok(Decided { events, stored, attempts, repeated: false });
                 }
                 Err(error) if error.is_condition_failed() && attempts < self.retry.most() => {
-                    if !std::mem::take(&mut remembered) {
+                    if !std::mem::take(&mut recalled) {
                         self.retry.pause(attempts).await;
                     }
                 }
@@ -122,18 +121,16 @@ impl Commands {
         }
     }
 
-    /// Brings `target` up to date; what the command did before, if that is why it does not fit the command any more.
-    async fn look<T: Target, E>(
+    /// What is returned if a look ends in an error: the command itself may have created or ended the aggregate.
+    async fn not_found<E>(
         &self,
         stream: &StreamId,
-        target: &mut T,
         attempts: u32,
-    ) -> Result<Option<Decided<E>>> {
-        let Err(error) = target.refresh().await else { return Ok(None) };
-        // The command itself may have created or ended the aggregate.
+        error: Error,
+    ) -> Result<Decided<E>> {
         let own = matches!(error, Error::NotFound(_) | Error::AlreadyExists(_));
         let repeated = if own { self.repeated(stream, attempts).await? } else { None };
-        repeated.map(Some).ok_or(error)
+        repeated.ok_or(error)
     }
 
     /// The events as they are appended: under the ids of the command, with the context.

@@ -291,9 +291,9 @@ impl<A: Aggregate> Repository<A> {
     /// Decides on the current state, and appends the events under the condition that the aggregate was not changed
     /// meanwhile; if it was, it decides again. The decision must depend on nothing but the state.
     ///
-    /// With a cache the first decision is made on the cached state, without a read: the append proves that it is current.
-    /// A rejection of it, or a decision that nothing happens, is confirmed by the log. With [`Retry::NONE`] the log is asked
-    /// first.
+    /// With a [cache](Self::cached) the first decision is made on what the cache has, without a read: the append's condition
+    /// finds out whether it is current. A rejection, and a decision that nothing happens, are confirmed by a read. If only
+    /// one attempt is [allowed](Self::retry), it is made on what was read.
     ///
     /// # Errors
     /// `Rejected` with what the decision says; it is not asked again. `Failed` with [`Error::NotFound`] if the aggregate
@@ -459,6 +459,7 @@ impl<A: Aggregate> Repository<A> {
         until: Option<Position>,
     ) -> Result<Option<Arc<Loaded<A>>>> {
         let mut options = ReadOptions::default();
+        // A number, not the position: the index of a stream is sorted by it in SQLite.
         if let Some(before) = base.last.and_then(|last| last.sequence_number.prev()) {
             options = options.after(before);
         }
@@ -531,36 +532,40 @@ struct One<'r, A: Aggregate> {
 
 impl<A: Aggregate> One<'_, A> {
     fn loaded(&self) -> &Loaded<A> {
-        self.loaded.as_deref().expect("a decision is made after a refresh")
+        self.loaded.as_deref().expect("a decision is made after a recall or a refresh")
     }
 
     fn state(&self) -> &A {
         &self.loaded().state
     }
-}
 
-impl<A: Aggregate> Target for One<'_, A> {
-    fn recall(&mut self) -> bool {
-        // What contradicts the command is left to the log.
-        if self.existence != Existence::Missing {
-            let cached = self.repository.cached_entry(self.stream);
-            self.loaded = cached.filter(|entry| entry.exists());
-        }
-        self.loaded.is_some()
-    }
-
-    async fn refresh(&mut self) -> Result<()> {
-        let loaded = self.repository.load(self.stream, self.loaded.take()).await?;
-        let outcome = match self.existence {
+    /// Whether the command finds what it expects.
+    fn check(&self, loaded: &Loaded<A>) -> Result<()> {
+        match self.existence {
             Existence::Missing if loaded.version > 0 => {
                 Err(Error::AlreadyExists(Box::new(self.stream.clone())))
             }
             Existence::Needed if !loaded.exists() => Err(Error::not_found(self.stream)),
             Existence::Any if loaded.is_discarded => Err(Error::not_found(self.stream)),
             _ => Ok(()),
-        };
+        }
+    }
+}
+
+impl<A: Aggregate> Target for One<'_, A> {
+    fn recall(&mut self) -> bool {
+        self.loaded = self.repository.cached_entry(self.stream);
+        self.loaded.is_some() && self.check(self.loaded()).is_ok()
+    }
+
+    async fn refresh(&mut self) -> Result<bool> {
+        let known = self.loaded.take();
+        let before = known.as_ref().and_then(|known| known.last);
+        let loaded = self.repository.load(self.stream, known).await?;
+        let has_changed = loaded.last != before;
+        let outcome = self.check(&loaded);
         self.loaded = Some(loaded);
-        outcome
+        outcome.map(|()| has_changed)
     }
 
     fn condition(&self) -> WriteCondition {

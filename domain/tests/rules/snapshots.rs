@@ -1,19 +1,19 @@
 //! Rules S: cache and snapshots change nothing that can be seen.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 
 use annals::{BoxError, EventStore, StoredEvent};
 use annals_domain::{
-    Aggregate, Error, MemorySnapshots, Repository, Snapshot, SnapshotKey, SnapshotPolicy,
-    SnapshotStore, StateSnapshots,
+    Aggregate, Error, ExecuteError, MemorySnapshots, Repository, Retry, Snapshot, SnapshotKey,
+    SnapshotPolicy, SnapshotStore, StateSnapshots,
 };
 use annals_memory::{MemoryAdapter, MemoryState};
 use annals_testkit::{Recording, Request};
 use async_trait::async_trait;
 use proptest::prelude::*;
 
-use crate::world::World;
+use crate::world::{World, WorldEvent};
 
 const EVERY_2: SnapshotPolicy = SnapshotPolicy::every(NonZeroU64::new(2).expect("not 0"));
 
@@ -121,7 +121,7 @@ async fn s3_a_hit_reads_only_newer_events_and_the_cache_keeps_its_bound() {
     assert_eq!(repository.get(&earth()).await.expect("earth").version(), 23);
     assert_eq!(read(&adapter), [4]);
     repository.execute(&earth(), |world| world.make_it_so("x")).await.expect("an event");
-    assert!(read(&adapter).is_empty(), "the condition of the append proves the entry");
+    assert_eq!(read(&adapter), [0_usize; 0], "the condition of the append proves the entry");
     // Two others take its place.
     for other in ["mars", "venus"] {
         repository.create(&other.to_owned(), || World::created(other)).await.expect("a world");
@@ -129,6 +129,54 @@ async fn s3_a_hit_reads_only_newer_events_and_the_cache_keeps_its_bound() {
     read(&adapter);
     drop(repository.get(&earth()).await.expect("earth"));
     assert_eq!(read(&adapter), [24]);
+}
+
+/// A world may have so many events.
+fn at_most(most: usize) -> impl FnMut(&World) -> Result<WorldEvent, String> {
+    move |world| {
+        let count = world.history.len();
+        if count < most { Ok(world.make_it_so("more")) } else { Err(format!("{count} of {most}")) }
+    }
+}
+
+#[tokio::test]
+async fn s3_a_command_on_a_hit_reads_what_its_condition_cannot_prove() {
+    let adapter = Recording::new(MemoryAdapter::new());
+    let store = EventStore::new(adapter.clone());
+    let [repository, other] = [0, 1].map(|_| plain(&store).cached(NonZeroUsize::MIN));
+    grow(&repository, 2).await;
+    grow(&other, 1).await;
+    // Another appended since: the append is rejected, and the decision is made again on what was read.
+    read(&adapter);
+    let done = repository.execute(&earth(), at_most(4)).await.expect("room for one");
+    assert_eq!((done.state().history.len(), done.attempts), (4, 2));
+    assert_eq!(read(&adapter), [2]);
+    // A rejection is that of the current state, decided once if the log has not gone on.
+    let mut decisions = 0;
+    let mut decide = at_most(4);
+    let counted = |world: &World| {
+        decisions += 1;
+        decide(world)
+    };
+    let rejected = repository.execute(&earth(), counted).await.expect_err("no room");
+    assert!(matches!(rejected, ExecuteError::Rejected(why) if why == "4 of 4"));
+    assert_eq!((decisions, read(&adapter)), (1, vec![1]));
+    // What the cache has is behind and would be rejected: the log says otherwise.
+    let not_three = |world: &World| match world.history.len() {
+        3 => Err("three"),
+        _ => Ok(Vec::from_iter((world.history.len() < 4).then(|| world.make_it_so("x")))),
+    };
+    let done = other.execute(&earth(), not_three).await.expect("nothing happens");
+    assert_eq!((done.state().history.len(), done.attempts, done.events.len()), (4, 2, 0));
+    // With one attempt nothing is recalled.
+    repository.execute(&earth(), at_most(5)).await.expect("room for one");
+    let once = other.clone().retry(Retry::attempts(NonZeroU32::MIN));
+    let done = once.execute(&earth(), at_most(6)).await.expect("room for one");
+    assert_eq!((done.state().history.len(), done.attempts), (6, 1));
+    // Nor is one that was discarded decided on.
+    repository.discard(&earth()).await.expect("it exists");
+    let ended = other.execute(&earth(), at_most(9)).await.expect_err("it was discarded");
+    assert!(ended.failure().is_some_and(Error::is_not_found), "{ended}");
 }
 
 #[tokio::test]
