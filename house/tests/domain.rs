@@ -23,8 +23,8 @@ const RULES: &[(char, u8)] = &[
     ('T', 3),
 ];
 
-/// Where their tests are.
-const TESTS: &[&str] = &["domain/tests", "examples/tests"];
+/// Where their tests are: below the folder, and in the file of those about golden files.
+const TESTS: (&str, &str) = ("domain/tests", "examples/tests/golden.rs");
 
 /// The programs that are compared, as the page has them.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -46,7 +46,9 @@ fn rules() -> impl Iterator<Item = String> {
 fn tests() -> BTreeMap<String, Vec<(String, String)>> {
     let rules: BTreeSet<String> = rules().collect();
     let mut tests: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    for file in TESTS.iter().flat_map(|folder| rust_files(&root().join(folder))) {
+    let mut files = rust_files(&root().join(TESTS.0));
+    files.push(root().join(TESTS.1));
+    for file in files {
         let name = file.strip_prefix(root()).expect("it is in the repository").to_string_lossy();
         let name = name.replace('\\', "/");
         let mut is_test = false;
