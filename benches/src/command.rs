@@ -18,7 +18,9 @@ use crate::place::Place;
 use crate::run::{Plan, run};
 use crate::universes::{self, Universe};
 use crate::views::{self, Stores, Thorough};
-use crate::{annals_store, beside, builds, delivery, domain, layers, limits, page, report, scopes};
+use crate::{
+    annals_store, beside, builds, delivery, domain, layers, limits, page, policies, report, scopes,
+};
 
 /// Who takes part beside ours.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +53,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Policies beside bare appends, and groups: writes a beat, takeovers.
+    Policies(Beside),
     /// Views: rebuilds, commits, latencies, idle processors.
     Views(Beside),
     /// Layers beside bare adapters.
@@ -161,6 +165,15 @@ impl Ground {
         }
     }
 
+    /// Empty stores of events and documents.
+    async fn stores(self, folder: &Path) -> Result<Stores, BoxError> {
+        match self {
+            Self::Memory => Ok(Stores::memory()),
+            Self::Sqlite => Stores::sqlite(folder).await,
+            Self::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
+        }
+    }
+
     fn contestants(self, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
         let folder = || folder.to_owned();
         Ok(match self {
@@ -194,6 +207,7 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Beside(beside) => beside_followers(&beside).await,
         Task::Delivery(delivery) => deliveries(&delivery).await,
         Task::Scopes { quick } => independent_scopes(quick).await,
+        Task::Policies(policies) => measure_policies(&policies).await,
         Task::Views(views) => measure_views(&views).await,
         Task::Layers(layers) => measure_layers(&layers).await,
         Task::Documents(documents) => measure_documents(&documents).await,
@@ -302,12 +316,21 @@ async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
     let grounds = grounds(&views.store);
     heading("| store | what | unit | median | min–max |");
     for ground in grounds {
-        let open = async || match ground {
-            Ground::Memory => Ok(Stores::memory()),
-            Ground::Sqlite => Stores::sqlite(&folder).await,
-            Ground::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
-        };
+        let open = async || ground.stores(&folder).await;
         let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
+        println!("{}", lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_policies(task: &Beside) -> Result<ExitCode, BoxError> {
+    let thorough = if task.quick { policies::Thorough::QUICK } else { policies::Thorough::FULL };
+    let folder = folder(task.folder.as_deref())?;
+    let grounds = grounds(&task.store);
+    heading("| store | what | unit | median | min–max |");
+    for ground in grounds {
+        let open = async || ground.stores(&folder).await;
+        let lines = policies::measure(&format!("{ground:?}"), open, thorough).await?;
         println!("{}", lines.join("\n"));
     }
     Ok(ExitCode::SUCCESS)

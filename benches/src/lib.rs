@@ -8,6 +8,7 @@
 //! cargo run --release -p annals-benches -- scopes --quick
 //! cargo run --release -p annals-benches -- builds OLD NEW
 //! cargo run --release -p annals-benches -- views
+//! cargo run --release -p annals-benches -- policies
 //! cargo run --release -p annals-benches -- layers --quick
 //! cargo run --release -p annals-benches -- documents
 //! cargo run --release -p annals-benches -- domain --quick
@@ -122,6 +123,7 @@ pub mod measure;
 pub mod orders;
 pub mod page;
 pub mod place;
+pub mod policies;
 pub mod report;
 pub mod run;
 pub mod sample;

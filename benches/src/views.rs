@@ -63,8 +63,8 @@ impl Thorough {
 
 /// A log and a state store of one adapter.
 pub struct Stores {
-    log: EventStore,
-    state: Arc<dyn StateStore>,
+    pub(crate) log: EventStore,
+    pub(crate) state: Arc<dyn StateStore>,
     postgres: Option<(PostgresAdapter, String, String)>,
     _folder: Option<TempDir>,
 }
@@ -103,7 +103,7 @@ impl Stores {
         Ok(Self { log, state, postgres: Some((adapter, url.to_owned(), schema)), _folder: None })
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.log.close().await;
         self.state.close().await;
     }

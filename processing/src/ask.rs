@@ -22,7 +22,8 @@ pub enum Ask {
         /// A multiple of the number of parts that there are.
         parts: u16,
     },
-    /// Remove all that the processor made, all parts of it, and begin from the first event.
+    /// Remove all that the processor made, all parts of it, and begin from the first event. Rejected if what it made
+    /// cannot be taken back.
     Reset,
     /// Apply the events of this parked sequence, from the one that failed on, and unpark it.
     Retry(String),

@@ -14,7 +14,7 @@ use crate::requests::answered;
 use crate::reset;
 use crate::runner::{Halt, Runner, Session};
 use crate::split;
-use crate::tracking::{Tracking, put};
+use crate::tracking::{CANNOT_RESET, Tracking, put};
 
 /// The most sequences that one list holds.
 const MAX_LISTED: usize = 1_000;
@@ -33,7 +33,8 @@ impl Runner {
             };
             match outcome {
                 Ok(answer) => {
-                    let is_reset = matches!(asked.ask, Ask::Reset | Ask::Split { .. });
+                    let is_reset = matches!(asked.ask, Ask::Reset | Ask::Split { .. })
+                        && answer == Answer::Done;
                     tracing::info!(name: "annals.answered", processor = %self.claim, ask = ?asked.ask);
                     self.shared.answer(&asked, Ok(answer));
                     if is_reset {
@@ -63,11 +64,17 @@ impl Runner {
         match &asked.ask {
             Ask::Pause => self.set_paused(session, asked, true).await,
             Ask::Resume => self.set_paused(session, asked, false).await,
+            Ask::Reset if !self.sink.can_clear() => {
+                let answer = Answer::Rejected(CANNOT_RESET.into());
+                self.only_answer(session, asked, answer).await
+            }
             Ask::Reset => {
                 let answer = Answer::Done;
                 let found = Some(session.fence.definition);
                 let wanted = self.definition();
-                let mut writes = reset::begin(&*self.state, &self.claim, &wanted, found).await?;
+                let mut writes =
+                    reset::begin(&*self.state, &self.claim, &wanted, found, &wanted.partitions)
+                        .await?;
                 writes.extend(answered(asked, &answer)?);
                 self.state.commit(Commit::new(writes)).await?;
                 Ok(answer)

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use crate::error::{ProcessingError, Result};
 use crate::policy::failed;
 use crate::sink::{Batch, Sink, SinkError};
+use crate::tracking::CANNOT_RESET;
 use crate::workflow::is_command;
 
 /// A command that a workflow has recorded.
@@ -207,7 +208,12 @@ impl Sink for Dispatcher {
 
     fn forget(&mut self) {}
 
+    /// Commands that were dispatched cannot be taken back.
+    fn can_clear(&self) -> bool {
+        false
+    }
+
     async fn clear(&mut self, _: &Write) -> Result<(), SinkError> {
-        Err(SinkError::Unsupported("a reset: commands that were dispatched cannot be taken back"))
+        Err(SinkError::Unsupported(CANNOT_RESET))
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Control {
 struct Store {
     state: Arc<dyn StateStore>,
     handles: HashMap<String, Handle>,
+    /// Those of them that are parts of groups, which come and go.
+    parts: Vec<String>,
     stored: HashMap<String, Status>,
     /// For how many beats an answer was seen.
     answered: HashMap<DocumentKey, u32>,
@@ -75,25 +77,48 @@ struct Store {
 
 impl Control {
     pub(crate) fn new(handles: Vec<Handle>) -> Self {
-        let mut stores: Vec<Store> = Vec::new();
-        for handle in handles {
-            let claim = handle.claim().to_string();
-            let known = stores.iter_mut().find(|store| Arc::ptr_eq(&store.state, &handle.state));
-            match known {
-                Some(store) => drop(store.handles.insert(claim, handle)),
-                None => stores.push(Store {
-                    state: Arc::clone(&handle.state),
-                    handles: HashMap::from([(claim, handle)]),
-                    stored: HashMap::new(),
-                    answered: HashMap::new(),
-                }),
-            }
-        }
-        Self { node: annals::EventId::generate().as_uuid(), stores }
+        let node = annals::EventId::generate().as_uuid();
+        let mut control = Self { node, stores: Vec::new() };
+        handles.into_iter().for_each(|handle| control.add(handle, false));
+        control
     }
 
-    /// Takes requests up and stores what has changed. What fails is tried again at the next beat.
-    pub(crate) async fn beat(&mut self) {
+    fn add(&mut self, handle: Handle, is_part: bool) {
+        let known = self.stores.iter_mut().find(|store| Arc::ptr_eq(&store.state, &handle.state));
+        if let Some(store) = known {
+            store.add(handle, is_part);
+            return;
+        }
+        let mut store = Store {
+            state: Arc::clone(&handle.state),
+            handles: HashMap::new(),
+            parts: Vec::new(),
+            stored: HashMap::new(),
+            answered: HashMap::new(),
+        };
+        store.add(handle, is_part);
+        self.stores.push(store);
+    }
+
+    /// These are the parts that nodes of groups work on now.
+    fn set_parts(&mut self, parts: Vec<Handle>) {
+        for store in &mut self.stores {
+            for claim in std::mem::take(&mut store.parts) {
+                store.handles.remove(&claim);
+            }
+        }
+        parts.into_iter().for_each(|handle| self.add(handle, true));
+        for store in &mut self.stores {
+            // Who has a part again says so again.
+            let Store { stored, handles, .. } = store;
+            stored.retain(|claim, _| handles.contains_key(claim));
+        }
+    }
+
+    /// Takes requests up and stores what has changed, of these parts of groups, too. What fails is tried again at the next
+    /// beat.
+    pub(crate) async fn beat(&mut self, parts: Vec<Handle>) {
+        self.set_parts(parts);
         for store in &mut self.stores {
             if let Err(error) = store.beat(self.node).await {
                 tracing::warn!(name: "annals.control_failed", state = store.state.name(), %error);
@@ -103,6 +128,14 @@ impl Control {
 }
 
 impl Store {
+    fn add(&mut self, handle: Handle, is_part: bool) {
+        let claim = handle.claim().to_string();
+        if is_part {
+            self.parts.push(claim.clone());
+        }
+        self.handles.insert(claim, handle);
+    }
+
     async fn beat(&mut self, node: Uuid) -> Result<(), StateError> {
         self.take_up().await?;
         self.report(node).await

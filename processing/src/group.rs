@@ -17,13 +17,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::claim::MEMBERS;
+use crate::claim::{Claim, MEMBERS};
 use crate::error::{ProcessingError, Result};
 use crate::handle::{Handle, chain};
+use crate::measure;
 use crate::partition::Partitions;
 use crate::processor::Processor;
-use crate::services::Stopping;
-use crate::status::Status;
+use crate::status::{Limits, Phase, Status};
+use crate::stopping::Stopping;
 use crate::timer::Timer;
 
 pub(crate) use member::{Members, Times};
@@ -83,8 +84,9 @@ pub struct Group {
 
 type Make = Box<dyn Fn() -> Result<Processor> + Send>;
 
-#[derive(Default)]
 struct Shared {
+    /// Of no part.
+    claim: Claim,
     stopping: Stopping,
     inner: Mutex<Inner>,
 }
@@ -111,6 +113,51 @@ pub struct GroupStatus {
     pub error: Option<String>,
 }
 
+impl GroupStatus {
+    /// All parts as one: as far as the part that is least far, as far behind as the one that is most behind, and the sums
+    /// of what is counted. A node without parts stands by, or waits. The error is that of the beat, what the node waits
+    /// for, or that of a part.
+    #[must_use]
+    pub fn overall(&self) -> Status {
+        let parts = || self.parts.iter().map(|(_, status)| status);
+        let phase = match () {
+            () if self.waits_for.is_some() || self.nodes == 0 => Phase::Waiting,
+            () if self.parts.is_empty() => Phase::Standby,
+            () => {
+                [Phase::Failed, Phase::Retrying, Phase::Paused, Phase::CatchingUp, Phase::Waiting]
+                    .into_iter()
+                    .find(|phase| parts().any(|status| status.phase == *phase))
+                    .unwrap_or(Phase::Live)
+            }
+        };
+        let error = self.error.clone().or_else(|| self.waits_for.clone());
+        Status {
+            phase,
+            tracked: parts().map(|status| status.tracked).min().unwrap_or_default(),
+            head: parts().map(|status| status.head).max().unwrap_or_default(),
+            behind: parts().map(|status| status.behind).max().unwrap_or_default(),
+            applied: parts().map(|status| status.applied).sum(),
+            skipped: parts().map(|status| status.skipped).sum(),
+            retries: parts().map(|status| status.retries).sum(),
+            parked: parts().map(|status| status.parked).sum(),
+            error: error.or_else(|| parts().find_map(|status| status.error.clone())),
+        }
+    }
+
+    /// What is not well in the parts that this node works on, and whether its beat fails; nothing if all is. A node that
+    /// waits for others is well.
+    #[must_use]
+    pub fn complaints(&self, limits: &Limits) -> Vec<String> {
+        let of_part = |(nth, status): &(u16, Status)| {
+            let complaints = status.complaints(limits).into_iter();
+            let nth = *nth;
+            complaints.map(move |complaint| format!("part {nth}: {complaint}"))
+        };
+        let beat = self.error.iter().map(|error| format!("its beat fails: {error}"));
+        self.parts.iter().flat_map(of_part).chain(beat).collect()
+    }
+}
+
 impl Group {
     /// A node for the parts of the processor that `make` makes: one processor for each part that it works on, whose part
     /// the group says. All nodes of a group have the same parts; one that has others waits until the stored
@@ -130,14 +177,30 @@ impl Group {
         let prefix = format!("{}/{}/", claim.processor(), claim.source());
         let node = EventId::generate().as_uuid();
         let members = Members::new(Arc::clone(&state), Arc::clone(&timer), (MEMBERS, prefix), node);
-        let node = Node { members, state, claim, partitions, wanted };
-        Ok(Self { node, timer, make: Box::new(make), shared: Arc::default() })
+        let node = Node { members, state, claim, partitions, wanted, newest_wins: false };
+        let shared = Shared {
+            claim: node.claim.clone(),
+            stopping: Stopping::default(),
+            inner: Mutex::default(),
+        };
+        Ok(Self { node, timer, make: Box::new(make), shared: Arc::new(shared) })
     }
 
     /// How often it beats (1 second by default), and after what time without a beat another node is dead (5 seconds by
     /// default, at least two beats). A handler that keeps the thread for longer makes its node look dead.
     pub fn with_beat(mut self, every: Duration, dead_after: Duration) -> Self {
         self.node.members.times = Times::new(every, dead_after);
+        self
+    }
+
+    /// Takes the group over if the stored [version](Processor::with_version) is older than that of this program: what was
+    /// made is removed, and made again by this version. The nodes of older programs lose their parts at that moment, say
+    /// what they wait for, and do not take the group back. Without it a newer program waits until somebody
+    /// [resets](crate::reset) the processor.
+    ///
+    /// A processor that cannot be reset is not taken over. The division of the streams may differ, too.
+    pub fn newest_wins(mut self) -> Self {
+        self.node.newest_wins = true;
         self
     }
 
@@ -208,6 +271,7 @@ impl Group {
                 match next.await {
                     Next::Asked => is_asked = true,
                     Next::Beat(Err(error)) => {
+                        measure::beat_failed(&shared.claim);
                         tracing::warn!(name: "annals.beat_failed", error = %chain(&error));
                         shared.lock().error = Some(chain(&error));
                     }
@@ -272,6 +336,7 @@ impl Shared {
     fn seen(&self, beat: &Beat) -> Vec<(u16, bool)> {
         let mut inner = self.lock();
         inner.nodes = beat.nodes;
+        measure::beat(&self.claim, beat.nodes, inner.parts.len());
         inner.waits_for.clone_from(&beat.waits_for);
         inner.error = None;
         for nth in &beat.stop {
@@ -314,6 +379,17 @@ impl GroupHandle {
             waits_for: inner.waits_for.clone(),
             error: inner.error.clone(),
         }
+    }
+
+    /// The processor and the source, of no part.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.0.claim
+    }
+
+    /// Handles to the processors of the parts that the node works on now.
+    pub(crate) fn parts(&self) -> Vec<Handle> {
+        self.0.lock().parts.values().cloned().collect()
     }
 
     /// A handle to the processor of a part, if the node works on it now.

@@ -8,6 +8,7 @@
 //! | append events that follow from events | [`Policy`], [`Processor::policy`] |
 //! | keep state between events, and command what has to be done | [`Workflow`], [`Processor::workflow`] |
 //! | do what was commanded | [`CommandBus`], [`Processor::commands`] |
+//! | hear in one program what was just committed, at most once | [`EventBus`] |
 //! | do something outside, as far as possible once | [`Reaction`], [`Processor::reaction`] |
 //! | let applications follow one another | [`System`] |
 //! | take events only once others have | [`After`] |
@@ -27,6 +28,7 @@ mod apply;
 mod ask;
 mod asked;
 mod audit;
+mod bus;
 mod claim;
 mod command;
 mod control;
@@ -50,6 +52,7 @@ mod services;
 mod sink;
 mod split;
 mod status;
+mod stopping;
 mod sweep;
 mod system;
 mod timer;
@@ -66,6 +69,7 @@ pub use after::After;
 pub use ask::{Answer, Ask};
 pub use async_trait::async_trait;
 pub use audit::{Audit, Audited, Difference};
+pub use bus::{Announcer, EventBus, Heard, Subscription};
 pub use claim::Claim;
 pub use command::{Command, CommandBus, Middleware, Next};
 pub use control::{Reported, reported};
@@ -83,10 +87,11 @@ pub use progress::Progress;
 pub use reaction::{Effects, Reaction, ReactionSink};
 pub use requests::ask;
 pub use reset::reset;
-pub use services::{ServiceError, Services, ServicesHandle, Stopping};
+pub use services::{ServiceError, Services, ServicesHandle};
 pub use sink::{Batch, Sink, SinkError};
 pub use split::split;
 pub use status::{Limits, Phase, Status};
+pub use stopping::Stopping;
 pub use sweep::ViewSweep;
 pub use system::{Applications, Settling, System};
 #[cfg(feature = "timer")]

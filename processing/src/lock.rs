@@ -18,7 +18,7 @@ use crate::claim::{LOCK_HOLDERS, LOCKS, checked};
 use crate::error::{ProcessingError, Result};
 use crate::group::{Members, Times};
 use crate::handle::chain;
-use crate::services::Stopping;
+use crate::stopping::Stopping;
 use crate::timer::Timer;
 use crate::tracking::{commit, get_one, put};
 

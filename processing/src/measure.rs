@@ -11,10 +11,19 @@
 //! | `annals_processor_conflicts_total` | counter | how often a commit was lost to another one |
 //! | `annals_processor_handler_errors_total` | counter | how often a handler failed |
 //!
-//! Each has the labels `processor` and `partition`.
+//! Each has the labels `processor` and `partition`. Of a node of a group, with the label `processor`:
+//!
+//! | name | kind | what |
+//! |---|---|---|
+//! | `annals_group_nodes` | gauge | how many nodes live, as this one sees them |
+//! | `annals_group_parts` | gauge | how many parts it works on |
+//! | `annals_group_taken_total` | counter | how often it took a part |
+//! | `annals_group_beats_failed_total` | counter | how often its beat failed |
 
 #[cfg(feature = "metrics")]
-pub(crate) use on::{batch, conflict, handler_failed, progress, retry};
+pub(crate) use on::{
+    batch, beat, beat_failed, conflict, handler_failed, part_taken, progress, retry,
+};
 
 #[cfg(feature = "metrics")]
 mod on {
@@ -57,10 +66,30 @@ mod on {
     pub(crate) fn handler_failed(claim: &Claim) {
         counter!("annals_processor_handler_errors_total", labels(claim)).increment(1);
     }
+
+    fn label(claim: &Claim) -> Vec<Label> {
+        vec![Label::new("processor", claim.processor().to_owned())]
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub(crate) fn beat(claim: &Claim, nodes: usize, parts: usize) {
+        gauge!("annals_group_nodes", label(claim)).set(nodes as f64);
+        gauge!("annals_group_parts", label(claim)).set(parts as f64);
+    }
+
+    pub(crate) fn beat_failed(claim: &Claim) {
+        counter!("annals_group_beats_failed_total", label(claim)).increment(1);
+    }
+
+    pub(crate) fn part_taken(claim: &Claim) {
+        counter!("annals_group_taken_total", label(claim)).increment(1);
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use off::{batch, conflict, handler_failed, progress, retry};
+pub(crate) use off::{
+    batch, beat, beat_failed, conflict, handler_failed, part_taken, progress, retry,
+};
 
 #[cfg(not(feature = "metrics"))]
 mod off {
@@ -74,4 +103,7 @@ mod off {
     pub(crate) fn retry(_: &Claim) {}
     pub(crate) fn conflict(_: &Claim) {}
     pub(crate) fn handler_failed(_: &Claim) {}
+    pub(crate) fn beat(_: &Claim, _: usize, _: usize) {}
+    pub(crate) fn beat_failed(_: &Claim) {}
+    pub(crate) fn part_taken(_: &Claim) {}
 }

@@ -171,7 +171,8 @@ impl Processor {
 
     /// A processor of this name that dispatches the commands that the workflow of the name `of` has recorded: each after it
     /// is stored, in the order of its instance, and at least once. A handler that does its work once for each
-    /// [`id`](crate::Command::id) does it exactly once. It cannot be reset.
+    /// [`id`](crate::Command::id) does it exactly once. A reset of it is
+    /// rejected, and changes nothing.
     ///
     /// # Errors
     /// As [`sink`](Self::sink).

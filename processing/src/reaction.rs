@@ -7,7 +7,7 @@ use annals::{BoxError, EventId, Payload, StoredEvent};
 use annals_state::{Commit, DocumentId, DocumentKey, Expected, StateError, StateStore, Write};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::claim::{Claim, EFFECTS};
@@ -69,8 +69,13 @@ pub struct Effects<'a> {
 struct Entry {
     /// How often it was begun.
     begun: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "done", skip_serializing_if = "Option::is_none")]
     done: Option<Value>,
+}
+
+/// A result that is there, `null` as well: that of an effect that returns nothing.
+fn done<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl Effects<'_> {

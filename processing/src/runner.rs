@@ -225,6 +225,7 @@ impl Runner {
                 }
             };
             if stored.resetting {
+                wanted.check(&self.claim, &stored)?;
                 reset::finish(&*self.state, &self.claim, &mut *self.sink, &wanted, definition)
                     .await?;
                 continue;
@@ -234,6 +235,16 @@ impl Runner {
                 continue;
             }
             wanted.check(&self.claim, &stored)?;
+            if wanted.cannot_reset && !stored.cannot_reset {
+                // The sink was another one. Said once, and never taken back.
+                let next = Definition { cannot_reset: true, ..stored };
+                match commit(&*self.state, [put(self.claim.definition(), &next, Some(definition))?])
+                    .await
+                {
+                    Ok(_) | Err(StateError::Conflict(_)) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let tracking = tracking.unwrap_or_default();
             let most = self.options.max_parked.saturating_add(1);
             let parked = ParkedSet::load(&*self.state, &self.claim, most).await?;
@@ -261,6 +272,8 @@ impl Runner {
             query: self.query.to_string(),
             version: self.options.version,
             resetting: false,
+            at_least: None,
+            cannot_reset: !self.sink.can_clear(),
             splitting: None,
         }
     }

@@ -5,22 +5,22 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use annals::BoxError;
-use event_listener::Event;
 use futures_util::future::{BoxFuture, join, pending, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::control::Control;
 use crate::error::{ProcessingError, Result};
+use crate::group::{Group, GroupHandle};
 use crate::handle::{Handle, chain};
 use crate::processor::Processor;
 use crate::status::{Limits, Phase, Status};
+use crate::stopping::Stopping;
 use crate::timer::Timer;
 
 /// Several processors and other futures as one future.
@@ -52,7 +52,7 @@ pub struct Services {
     beat: Duration,
     members: Vec<Member>,
     stop_on: BoxFuture<'static, ()>,
-    shared: Arc<Group>,
+    shared: Arc<Shared>,
 }
 
 struct Member {
@@ -61,7 +61,7 @@ struct Member {
 
 /// What services and their handles share.
 #[derive(Default)]
-struct Group {
+struct Shared {
     stopping: Stopping,
     seen: Mutex<Vec<Seen>>,
 }
@@ -78,41 +78,8 @@ struct Seen {
 #[derive(Clone)]
 enum Kind {
     Processor(Handle),
+    Group(GroupHandle),
     Other(Stopping),
-}
-
-/// Whether somebody asked to stop.
-#[derive(Clone, Default)]
-pub struct Stopping(Arc<(AtomicBool, Event)>);
-
-impl Stopping {
-    /// Whether it was asked.
-    #[must_use]
-    pub fn is_asked(&self) -> bool {
-        self.0.0.load(Ordering::SeqCst)
-    }
-
-    /// Waits until it is asked.
-    pub async fn wait(&self) {
-        loop {
-            let asked = self.0.1.listen();
-            if self.is_asked() {
-                return;
-            }
-            asked.await;
-        }
-    }
-
-    pub(crate) fn ask(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
-        self.0.1.notify(usize::MAX);
-    }
-}
-
-impl fmt::Debug for Stopping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Stopping").field(&self.is_asked()).finish()
-    }
 }
 
 /// Why services ended.
@@ -159,6 +126,19 @@ impl Services {
         let name = handle.claim().to_string().into();
         let future = async move { processor.run().await.map_err(BoxError::from) };
         self.with_member(name, Kind::Processor(handle), future.boxed())
+    }
+
+    /// Adds a node of a group. The status of each part that it works on is stored in the state store, and requests to these
+    /// parts are taken from there. It leaves the group when it is asked to stop.
+    ///
+    /// # Errors
+    /// [`Misuse`](ProcessingError::Misuse) if there is a group of its processor and source already.
+    pub fn group(self, group: Group) -> Result<Self> {
+        let handle = group.handle();
+        let claim = handle.claim();
+        let name = format!("{}/{}", claim.processor(), claim.source()).into();
+        let future = async move { group.run().await.map_err(BoxError::from) };
+        self.with_member(name, Kind::Group(handle), future.boxed())
     }
 
     /// Adds a future that ends once it is asked to stop.
@@ -244,7 +224,7 @@ impl Services {
             let beats = async {
                 loop {
                     timer.sleep(beat).await;
-                    control.beat().await;
+                    control.beat(shared.parts()).await;
                 }
             };
             let mut beats = pin!(join(stop_on.map(|()| shared.stopping.ask()), beats));
@@ -275,7 +255,7 @@ impl Services {
                 }
             }
         }
-        control.beat().await;
+        control.beat(shared.parts()).await;
         failed.map_or(Ok(()), Err)
     }
 }
@@ -295,7 +275,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("with something that is no text"))
 }
 
-impl Group {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,9 +283,18 @@ impl Group {
     fn processors(&self) -> Vec<Handle> {
         let handle = |seen: &Seen| match &seen.kind {
             Kind::Processor(handle) => Some(handle.clone()),
-            Kind::Other(_) => None,
+            Kind::Group(_) | Kind::Other(_) => None,
         };
         self.lock().iter().filter_map(handle).collect()
+    }
+
+    /// The processors of the parts that nodes of groups work on now.
+    fn parts(&self) -> Vec<Handle> {
+        let parts = |seen: &Seen| match &seen.kind {
+            Kind::Group(handle) => handle.parts(),
+            Kind::Processor(_) | Kind::Other(_) => Vec::new(),
+        };
+        self.lock().iter().flat_map(parts).collect()
     }
 
     /// Asks the last member that has not ended to stop.
@@ -314,6 +303,7 @@ impl Group {
         if let Some(last) = self.lock().iter().rfind(|seen| !has_ended(seen)) {
             match &last.kind {
                 Kind::Processor(handle) => handle.stop(),
+                Kind::Group(handle) => handle.stop(),
                 Kind::Other(stopping) => stopping.ask(),
             }
         }
@@ -343,7 +333,7 @@ impl fmt::Debug for Services {
 
 /// A handle to services: their status, and a way to stop them. Clones are handles to the same services.
 #[derive(Clone)]
-pub struct ServicesHandle(Arc<Group>);
+pub struct ServicesHandle(Arc<Shared>);
 
 impl ServicesHandle {
     /// Asks all to stop, in their order.
@@ -351,16 +341,17 @@ impl ServicesHandle {
         self.0.stopping.ask();
     }
 
-    /// What each member does now, in the order in which they were added. Of one that is no processor it is its phase and
-    /// its error.
+    /// What each member does now, in the order in which they were added. Of a node of a group it is that of its parts
+    /// [as one](crate::GroupStatus::overall); of one that is neither it is its phase and its error.
     #[must_use]
     pub fn status(&self) -> Vec<(Box<str>, Status)> {
+        let has_ended = |seen: &Seen| matches!(seen.phase, Phase::Stopped | Phase::Failed);
         let status = |seen: &Seen| {
             let status = match &seen.kind {
                 Kind::Processor(handle) => handle.status(),
-                Kind::Other(_) => {
-                    Status { phase: seen.phase, error: seen.error.clone(), ..Status::default() }
-                }
+                Kind::Group(handle) if !has_ended(seen) => handle.status().overall(),
+                Kind::Group(_) => plain(seen),
+                Kind::Other(_) => plain(seen),
             };
             (seen.name.clone(), status)
         };
@@ -374,8 +365,26 @@ impl ServicesHandle {
             let complaints = status.complaints(limits);
             complaints.into_iter().map(move |complaint| format!("{name}: {complaint}"))
         };
-        self.status().into_iter().flat_map(of_one).collect()
+        let is_group = |seen: &Seen| matches!(seen.kind, Kind::Group(_));
+        let groups: Vec<Seen> = self.0.lock().iter().filter(|one| is_group(one)).cloned().collect();
+        let of_group = |seen: &Seen| {
+            let mut complaints = plain(seen).complaints(limits);
+            if let Kind::Group(handle) = &seen.kind {
+                complaints.extend(handle.status().complaints(limits));
+            }
+            let name = seen.name.clone();
+            complaints.into_iter().map(move |complaint| format!("{name}: {complaint}"))
+        };
+        let is_other =
+            |(name, _): &(Box<str>, Status)| groups.iter().all(|group| group.name != *name);
+        let others = self.status().into_iter().filter(is_other).flat_map(of_one);
+        others.chain(groups.iter().flat_map(of_group)).collect()
     }
+}
+
+/// What is known of a member that is no processor, or of one that has ended.
+fn plain(seen: &Seen) -> Status {
+    Status { phase: seen.phase, error: seen.error.clone(), ..Status::default() }
 }
 
 impl fmt::Debug for ServicesHandle {

@@ -38,11 +38,16 @@ pub trait Sink: Send + Sync {
     /// Forgets what it remembers of its own effects.
     fn forget(&mut self);
 
+    /// Whether what it made can be removed, or made again without harm: a reset of its processor is rejected otherwise.
+    fn can_clear(&self) -> bool {
+        true
+    }
+
     /// Removes all that it ever made, in as many commits as it likes, each with `guard`. It may have been called before
     /// and not have come to its end.
     ///
     /// # Errors
-    /// [`SinkError::Unsupported`] if what it made cannot be removed.
+    /// [`SinkError::Unsupported`] if what it made cannot be removed: see [`can_clear`](Self::can_clear).
     async fn clear(&mut self, guard: &Write) -> Result<(), SinkError>;
 }
 
@@ -58,6 +63,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 
     fn forget(&mut self) {
         (**self).forget();
+    }
+
+    fn can_clear(&self) -> bool {
+        (**self).can_clear()
     }
 
     async fn clear(&mut self, guard: &Write) -> Result<(), SinkError> {

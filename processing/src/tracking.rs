@@ -63,6 +63,10 @@ pub struct Suspect {
     pub tries: u32,
 }
 
+/// Why a reset is rejected.
+pub(crate) const CANNOT_RESET: &str =
+    "a reset: what the processor made, as commands that were dispatched, cannot be taken back";
+
 /// What all parts of a processor must agree on. The document `annals.processors` / `processor/source`, guarded by every
 /// commit of each part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,12 @@ pub(crate) struct Definition {
     /// What the processor made is being removed.
     #[serde(default)]
     pub(crate) resetting: bool,
+    /// Only a program of this version or a newer one ends the reset: a newer one has begun it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_least: Option<u32>,
+    /// What it made cannot be taken back, so it is not reset.
+    #[serde(default)]
+    pub(crate) cannot_reset: bool,
     /// How the streams were divided, while the trackings are those of that division.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) splitting: Option<String>,
@@ -86,6 +96,10 @@ pub(crate) struct Definition {
 impl Definition {
     /// What keeps a program with `self` from working on what is stored as `stored`.
     pub(crate) fn check(&self, claim: &Claim, stored: &Self) -> Result<()> {
+        // What is being reset takes the definition of who ends the reset.
+        if stored.resetting && stored.at_least.is_none_or(|least| self.version >= least) {
+            return Ok(());
+        }
         let pairs = [
             ("its streams are divided as", &stored.partitions, &self.partitions),
             ("its query is", &stored.query, &self.query),

@@ -12,10 +12,11 @@ use annals::{
     StreamId, StreamName, WriteCondition,
 };
 use annals_processing::{
-    Ask, Claim, Command, CommandBus, Effects, Middleware, Next, Partitions, ProcessingError,
-    Processor, Reaction, ReactionSink, Step, Timer, Workflow, async_trait, reset,
+    Answer, Ask, Claim, Command, CommandBus, Effects, Middleware, Next, Partitions, Phase,
+    ProcessingError, Processor, Reaction, ReactionSink, Services, Step, Timer, Workflow, ask,
+    async_trait, reset,
 };
-use annals_state::StateStore;
+use annals_state::{DocumentKey, StateStore, get_all};
 use annals_testkit::processing::{Chaos, Odds};
 use futures_executor::block_on;
 use support::{SECOND, World};
@@ -248,6 +249,56 @@ fn y8_a_command_whose_handler_fails_is_dispatched_again_and_those_before_it_are_
         let done = done.lock().unwrap().clone();
         assert_eq!(done, ["orders/o-1", "orders/o-2", "orders/o-2", "orders/o-2", "orders/o-3"]);
     });
+}
+
+#[test]
+fn y8_a_reset_of_dispatched_commands_is_rejected_beforehand_and_loses_nothing() {
+    let world = World::new();
+    let place = Place::new(&world);
+    block_on(world.append("o-1", &["placed", "paid"]));
+    block_on(place.workflow().settle()).unwrap();
+    block_on(place.commands().settle()).unwrap();
+    let claim = Claim::new("shipper").unwrap();
+    let tracking = || {
+        let key = DocumentKey::new("annals.tracking", "shipper/log/whole").unwrap();
+        block_on(get_all(&world.state, vec![key])).unwrap().pop().flatten().unwrap()
+    };
+    let before = tracking();
+    // From anywhere, while nothing runs.
+    let rejected = block_on(reset(&*world.state, &claim));
+    assert!(matches!(rejected, Err(ProcessingError::Misuse(_))), "{rejected:?}");
+    assert_eq!(tracking(), before);
+    // Of one that runs, by its handle and through the store: it goes on.
+    let mut tasks = world.tasks(3);
+    let services = Services::new(world.timer.clone()).processor(place.commands()).unwrap();
+    let all = services.handle();
+    let running = tasks.spawn(async move { services.run().await.unwrap() });
+    let (state, timer) = (Arc::clone(&world.state), world.timer.clone());
+    let answer = tasks.block_on(async move {
+        ask(&*state, &timer, &claim, Ask::Reset, SECOND * 30).await.unwrap()
+    });
+    assert!(matches!(answer, Answer::Rejected(_)), "{answer:?}");
+    all.stop();
+    while tasks.is_running(running) {
+        assert!(tasks.step());
+    }
+    let single = place.commands();
+    let handle = single.handle();
+    let asked = handle.clone();
+    tasks.spawn(async move { single.run().await.unwrap() });
+    let answer = tasks.block_on(async move { asked.ask(Ask::Reset).await.unwrap() });
+    assert!(matches!(answer, Answer::Rejected(_)), "{answer:?}");
+    assert_ne!(handle.status().phase, Phase::Failed);
+    block_on(world.append("o-2", &["placed", "paid"]));
+    block_on(place.workflow().settle()).unwrap();
+    while block_on(all_parcels(&world)) < 2 {
+        assert!(tasks.step());
+    }
+    assert_eq!(place.done.lock().unwrap().len(), 2, "what was dispatched is not dispatched again");
+}
+
+async fn all_parcels(world: &World) -> usize {
+    all(&world.store, category("parcels")).await.len()
 }
 
 #[test]

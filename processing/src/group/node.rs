@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::member::Members;
 use super::plan::{Owner, plan};
 use crate::claim::Claim;
+use crate::measure;
 use crate::partition::Partitions;
+use crate::reset;
 use crate::tracking::{Definition, Held, Tracking, commit, decode, get_one, put};
 
 /// One node of a group.
@@ -21,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) claim: Claim,
     pub(crate) partitions: Partitions,
     pub(crate) wanted: Definition,
+    /// A newer version than the stored one takes the group.
+    pub(crate) newest_wins: bool,
 }
 
 /// What has to be done after a beat.
@@ -75,9 +79,11 @@ impl Node {
         running: &BTreeSet<u16>,
         is_leaving: bool,
     ) -> Result<Beat, StateError> {
-        let (definition, parts) = self.look().await?;
-        // What is being reset takes the definition of who ends the reset.
-        let waits_for = definition.as_ref().filter(|held| !held.value.resetting).and_then(|held| {
+        let (mut definition, mut parts) = self.look().await?;
+        if !is_leaving && self.win(definition.as_ref()).await? {
+            (definition, parts) = self.look().await?;
+        }
+        let waits_for = definition.as_ref().and_then(|held| {
             let checked = self.wanted.check(&self.claim, &held.value);
             checked.err().map(|error| error.to_string())
         });
@@ -156,6 +162,33 @@ impl Node {
         Ok(beat)
     }
 
+    /// If this program is of a newer version than the stored one and may do that, it begins a reset that only its version or
+    /// a newer one ends: no commit of an older program succeeds from then on.
+    async fn win(&self, stored: Option<&Held<Definition>>) -> Result<bool, StateError> {
+        let is_older = |held: &&Held<Definition>| {
+            let Held { value, .. } = held;
+            let ended_by = value.at_least.unwrap_or(0).max(value.version);
+            ended_by < self.wanted.version && !value.cannot_reset && value.splitting.is_none()
+        };
+        let Some(held) = stored.filter(is_older) else { return Ok(false) };
+        if !self.newest_wins || self.wanted.cannot_reset {
+            return Ok(false);
+        }
+        let marked = Definition { at_least: Some(self.wanted.version), ..self.wanted.clone() };
+        let divided = &held.value.partitions;
+        let writes =
+            reset::begin(&*self.state, &self.claim, &marked, held.revision, divided).await?;
+        match commit(&*self.state, writes).await {
+            Ok(_) => {
+                tracing::info!(name: "annals.newest_wins", processor = %self.claim, version = self.wanted.version);
+                Ok(true)
+            }
+            // Somebody else resets or splits it at the same moment.
+            Err(StateError::Conflict(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes this node the owner of a part. `false` if somebody was faster, or if the old owner lives after all.
     async fn take(
         &self,
@@ -169,6 +202,7 @@ impl Node {
         let writes = [tracking, definition, self.members.guard()?];
         match commit(&*self.state, writes.into_iter().chain(dead)).await {
             Ok(_) => {
+                measure::part_taken(&self.claim);
                 tracing::info!(name: "annals.part_taken", part = %part.claim, node = %self.members.node());
                 Ok(true)
             }

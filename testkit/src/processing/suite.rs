@@ -240,6 +240,10 @@ impl Sink for Outsider {
         self.sink.forget();
     }
 
+    fn can_clear(&self) -> bool {
+        self.sink.can_clear()
+    }
+
     async fn clear(&mut self, guard: &Write) -> Result<(), SinkError> {
         self.outside.wait_for(self.sink.clear(guard)).await
     }
