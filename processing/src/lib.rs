@@ -16,7 +16,7 @@
 //! | share the work among several processes | [`Group`] |
 //! | do something in one process at a time | [`Locks`] |
 //! | share the work among several processors | [`Partitions`], [`split`] |
-//! | remove what was made of a person's data | [`ViewSweep`] |
+//! | remove what was made of a person's data | [`ViewSweep`], [`EffectSweep`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
@@ -30,6 +30,7 @@ mod audit;
 mod claim;
 mod command;
 mod control;
+mod effect_sweep;
 mod error;
 mod failing;
 mod group;
@@ -69,6 +70,7 @@ pub use audit::{Audit, Audited, Difference};
 pub use claim::Claim;
 pub use command::{Command, CommandBus, Middleware, Next};
 pub use control::{Reported, reported};
+pub use effect_sweep::EffectSweep;
 pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
 pub use group::{Group, GroupHandle, GroupStatus};

@@ -7,7 +7,7 @@ use annals::{BoxError, EventId, Payload, StoredEvent};
 use annals_state::{Commit, DocumentId, DocumentKey, Expected, StateError, StateStore, Write};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::claim::{Claim, EFFECTS};
@@ -65,12 +65,19 @@ pub struct Effects<'a> {
     recorded_only: bool,
 }
 
+/// An effect in the ledger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     /// How often it was begun.
-    begun: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    done: Option<Value>,
+    pub(crate) begun: u32,
+    /// Its result once it was made, which may be `null`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub(crate) done: Option<Value>,
+}
+
+/// A field that is there, `null` included: an effect without a result was made all the same.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 impl Effects<'_> {
