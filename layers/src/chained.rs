@@ -140,6 +140,7 @@ impl<A: StorageAdapter> Chained<A> {
     ///
     /// # Cancel safety
     /// It changes nothing.
+    #[must_use]
     pub fn links(&self, stream: &StreamId) -> BoxStream<'static, Result<Vec<Link>>> {
         let (query, options) = (stream.clone().into(), ReadOptions::default());
         let reading = Reading::new(&query, &options);
