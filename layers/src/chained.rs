@@ -1,5 +1,6 @@
 //! The layer that chains the events of each stream by hashes.
 
+mod links;
 mod queue;
 mod reading;
 mod verify;
@@ -15,12 +16,13 @@ use annals::{
     SequenceNumber, StorageAdapter, StoredEvent, StreamId, WriteCondition,
 };
 use futures_util::future::join_all;
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::condition::{Decode, Predicates};
 use crate::decode::{DecodeError, of_append};
 use crate::encoded::returned;
-use crate::link::{ChainKey, Hash, Head, Method, OVERHEAD};
+use crate::link::{ChainKey, Hash, Head, Link, Method, OVERHEAD};
 use crate::pages::{self, Claims, one};
 use queue::{Job, Lines};
 use reading::Reading;
@@ -128,6 +130,23 @@ impl<A: StorageAdapter> Chained<A> {
     /// It changes nothing.
     pub async fn head(&self, stream: &StreamId) -> Result<Option<Head>> {
         Ok(self.chain.load(stream).await?.map(|(_, head)| head))
+    }
+
+    /// The links of `stream` from its first event on, in batches of at least one, verified as a read of the whole stream
+    /// verifies it. Events from before the chain began have links too. It needs no key of encryption.
+    ///
+    /// # Errors
+    /// Those of the adapter inside, and [`Error::Corrupt`] behind the last link that holds. The stream ends then.
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
+    #[must_use]
+    pub fn links(&self, stream: &StreamId) -> BoxStream<'static, Result<Vec<Link>>> {
+        let (query, options) = (stream.clone().into(), ReadOptions::default());
+        let reading = Reading::new(&query, &options);
+        let pages = self.chain.inner.read(query, options);
+        let name = self.chain.name.clone();
+        links::of(pages, reading, self.chain.method.clone(), self.chain.after, name)
     }
 
     /// Reads all of `stream` and says what was done to it. With a head that was kept elsewhere, `known`, it also finds a

@@ -55,7 +55,7 @@ pub use fork::{Difference, Fork, difference};
 #[cfg(feature = "encryption")]
 pub use key::{InvalidKey, Key, KeyId};
 #[cfg(feature = "chain")]
-pub use link::{ChainKey, Hash, Head, InvalidHash};
+pub use link::{ChainKey, Hash, Head, InvalidHash, Link};
 #[cfg(feature = "notary")]
 pub use notary::{Checkpoint, ConsistencyProof, Divergence, InclusionProof, Notary, entry};
 #[cfg(feature = "signatures")]

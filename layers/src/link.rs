@@ -13,7 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use annals::{Encoding, NewEvent, Payload, Position, StoredEvent, StreamId};
+use annals::{Encoding, EventId, NewEvent, Payload, Position, StoredEvent, StreamId};
 use bytes::BufMut;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -73,6 +73,20 @@ impl FromStr for Hash {
 pub struct Head {
     /// The position of the stream's last event.
     pub position: Position,
+    /// The hash that covers it and every event before it.
+    pub hash: Hash,
+}
+
+/// An event of a chain between the hash that it follows and its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// The event's position in its stream.
+    pub position: Position,
+    /// The event's id.
+    pub event: EventId,
+    /// The hash of the event before it; [`Hash::GENESIS`] of a stream's first event.
+    pub previous: Hash,
     /// The hash that covers it and every event before it.
     pub hash: Hash,
 }

@@ -11,9 +11,9 @@ mod layered;
 use std::process::ExitCode;
 
 use annals::Order;
-use layered::{Layered, stack};
+use layered::{Layered, stack, stack_of};
 
 fn main() -> ExitCode {
     let inner = harness::stores(Order::Log);
-    annals_testkit::main("zstd+aes(chained(annals-postgres))", Layered::new(inner, stack))
+    annals_testkit::main(&stack_of("annals-postgres"), Layered::new(inner, stack))
 }

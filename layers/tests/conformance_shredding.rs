@@ -3,14 +3,10 @@
 mod common;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use annals_layers::{Shredding, StoredKeys};
-use annals_memory::MemoryState;
-use common::{Layered, Memory, ring};
+use common::{Layered, Memory, shredding};
 
 fn main() -> ExitCode {
-    let keys = Arc::new(StoredKeys::new(Arc::new(MemoryState::new()), ring()));
-    let wrap = move |store, _| Ok(Arc::new(Shredding::new(store, Arc::clone(&keys) as _)?) as _);
+    let wrap = |store, _| shredding(store);
     annals_testkit::main("shredding(annals-memory)", Layered::new(Memory::new(), wrap))
 }

@@ -7,9 +7,9 @@ mod files;
 
 use std::process::ExitCode;
 
-use common::{Layered, stack};
+use common::{Layered, stack, stack_of};
 
 fn main() -> ExitCode {
     let inner = files::Files;
-    annals_testkit::main("zstd+aes(chained(annals-sqlite))", Layered::new(inner, stack))
+    annals_testkit::main(&stack_of("annals-sqlite"), Layered::new(inner, stack))
 }

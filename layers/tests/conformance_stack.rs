@@ -4,9 +4,9 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::{Layered, Memory, stack};
+use common::{Layered, Memory, stack, stack_of};
 
 fn main() -> ExitCode {
     let inner = Memory::new();
-    annals_testkit::main("zstd+aes(chained(annals-memory))", Layered::new(inner, stack))
+    annals_testkit::main(&stack_of("annals-memory"), Layered::new(inner, stack))
 }

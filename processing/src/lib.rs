@@ -17,7 +17,7 @@
 //! | share the work among several processes | [`Group`] |
 //! | do something in one process at a time | [`Locks`] |
 //! | share the work among several processors | [`Partitions`], [`split`] |
-//! | remove what was made of a person's data | [`ViewSweep`] |
+//! | remove what was made of a person's data | [`ViewSweep`], [`EffectSweep`] |
 //! | read what was just written, in any process | [`Token`], [`Progress`] |
 //! | build a view again beside the old one | [`Versions`] |
 //! | compare a view with its events | [`Audit`] |
@@ -32,6 +32,7 @@ mod bus;
 mod claim;
 mod command;
 mod control;
+mod effect_sweep;
 mod error;
 mod failing;
 mod group;
@@ -73,6 +74,7 @@ pub use bus::{Announcer, EventBus, Heard, Subscription};
 pub use claim::Claim;
 pub use command::{Command, CommandBus, Middleware, Next};
 pub use control::{Reported, reported};
+pub use effect_sweep::EffectSweep;
 pub use error::{HandlerError, ProcessingError, Result};
 pub use failing::{Decision, Retry};
 pub use group::{Group, GroupHandle, GroupStatus};

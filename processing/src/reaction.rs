@@ -65,17 +65,19 @@ pub struct Effects<'a> {
     recorded_only: bool,
 }
 
+/// An effect in the ledger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     /// How often it was begun.
-    begun: u32,
-    #[serde(default, deserialize_with = "done", skip_serializing_if = "Option::is_none")]
-    done: Option<Value>,
+    pub(crate) begun: u32,
+    /// Its result once it was made, which may be `null`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub(crate) done: Option<Value>,
 }
 
-/// A result that is there, `null` as well: that of an effect that returns nothing.
-fn done<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+/// A field that is there, `null` included: an effect without a result was made all the same.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 impl Effects<'_> {

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use annals::{BoxError, EventStore, Query, SequenceNumber, StoredEvent};
 use annals_state::{
-    Commit, DocumentId, Documents, Expected, Scan, StateError, StateStore, Stored, Sweep, Swept,
-    Write,
+    CollectionName, Commit, DocumentId, Documents, Expected, Scan, StateError, StateStore, Stored,
+    Sweep, Swept, Write,
 };
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::audit::{Audit, apply, canonical};
-use crate::claim::{Claim, PARKED};
+use crate::claim::{Claim, PARKED, STATUS};
+use crate::control::Reported;
 use crate::error::{ProcessingError, Result};
 use crate::parked::{Parked, ParkedSet};
 use crate::timer::Timer;
@@ -24,14 +27,17 @@ use crate::view::View;
 const AT_ONCE: usize = 1_000;
 /// How often documents that change meanwhile are made again.
 const TRIES: usize = 8;
+/// What is left of what a handler said.
+const FORGOTTEN: &str = "forgotten";
 
 type Concerns<T> = Arc<dyn Fn(&str, &T) -> bool + Send + Sync>;
 
 /// Removes from a view what was made of a person's data, once their keys are destroyed: each document that concerns them is
 /// made again from its events, which say nothing of them any more, and is deleted if those make none.
 ///
-/// Of parked sequences that concern them it removes what the handler said. It needs no stopped processor: a document that
-/// changes meanwhile is made again.
+/// Of parked sequences that concern them it removes what the handler said, and of what the processor
+/// [reported](crate::reported) the last error. It needs no stopped processor: a document that changes meanwhile is made
+/// again. Results of effects are for an [`EffectSweep`](crate::EffectSweep).
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -115,6 +121,9 @@ impl<V: View> ViewSweep<V> {
 
     async fn sweep(&self, subject: &str) -> Result<Swept> {
         let mut swept = self.sweep_parked(subject).await?;
+        let reported = self.sweep_status().await?;
+        swept.looked_at += reported.looked_at;
+        swept.removed += reported.removed;
         let name = self.documents.collection().name().clone();
         let mut pages = self.documents.store().scan(Scan::along_ids(name));
         let mut concerned = Vec::new();
@@ -199,26 +208,43 @@ impl<V: View> ViewSweep<V> {
 
     /// Removes what the handler said of parked sequences that concern the subject.
     async fn sweep_parked(&self, subject: &str) -> Result<Swept> {
-        const FORGOTTEN: &str = "forgotten";
+        let forget = |parked: Parked| {
+            let concerns = parked.error != FORGOTTEN && (self.parked)(subject, &parked);
+            concerns.then(|| Parked { error: FORGOTTEN.to_owned(), ..parked })
+        };
+        self.replace_each(PARKED, forget).await
+    }
+
+    /// Removes the last error from what the processor reported. Nobody can say whom that concerns, and nobody needs it.
+    async fn sweep_status(&self) -> Result<Swept> {
+        let forget = |mut reported: Reported| {
+            let said = reported.status.error.replace(FORGOTTEN.to_owned())?;
+            (said != FORGOTTEN).then_some(reported)
+        };
+        self.replace_each(STATUS, forget).await
+    }
+
+    /// Replaces those documents of the processor of which `change` returns another content.
+    async fn replace_each<T: Serialize + DeserializeOwned + Send + Sync>(
+        &self,
+        collection: CollectionName,
+        change: impl Fn(T) -> Option<T> + Send + Sync,
+    ) -> Result<Swept> {
         let state: &dyn StateStore = &**self.documents.store();
         let prefix = format!("{}/{}/", self.claim.processor(), self.claim.source());
-        let mut scan = Scan::along_ids(PARKED).from(prefix.clone());
+        let mut scan = Scan::along_ids(collection).from(prefix.clone());
         scan.to = annals_state::prefix_end(prefix.as_bytes());
         let mut swept = Swept::default();
         let mut pages = state.scan(scan);
         while let Some(page) = pages.try_next().await? {
             for scanned in page {
                 swept.looked_at += 1;
-                let parked: Parked = decode(&scanned.document)?;
-                if parked.error == FORGOTTEN || !(self.parked)(subject, &parked) {
-                    continue;
-                }
-                let next = Parked { error: FORGOTTEN.to_owned(), ..parked };
+                let Some(next) = change(decode(&scanned.document)?) else { continue };
                 let found = Some(scanned.document.revision);
                 let write = put(scanned.document.key, &next, found)?;
                 match state.commit(Commit::new([write])).await {
                     Ok(()) => swept.removed += 1,
-                    // It is parked no more, or failed again, and what was said then was said of the redacted event.
+                    // It is gone, or was written anew, and what was said then was said of the redacted event.
                     Err(StateError::Conflict(_)) => {}
                     Err(error) => return Err(error.into()),
                 }

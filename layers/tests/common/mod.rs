@@ -11,11 +11,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use annals::{BoxError, SequenceNumber};
-use annals_layers::{Chained, Clear, Codec, Compression, Encoded, Key, KeyId, KeyRing};
+use annals_layers::{
+    Backoff, Chained, Clear, Codec, Compression, Encoded, Key, KeyId, KeyRing, Retrying, Traced,
+};
 use annals_memory::MemoryAdapter;
 use annals_testkit::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant, async_trait};
+use futures_util::FutureExt;
 
 /// The stores of a harness, each inside a layer. The layer is made with the last number of what the harness itself puts
 /// into a store, without the layer.
@@ -23,11 +27,19 @@ pub(crate) struct Layered<H, W> {
     inner: H,
     wrap: W,
     bare: Mutex<HashMap<String, SequenceNumber>>,
+    /// What a child process is told besides.
+    variable: Option<(String, String)>,
 }
 
 impl<H: Harness, W: Fn(Store, SequenceNumber) -> Opened> Layered<H, W> {
     pub(crate) fn new(inner: H, wrap: W) -> Self {
-        Self { inner, wrap, bare: Mutex::default() }
+        Self { inner, wrap, bare: Mutex::default(), variable: None }
+    }
+
+    /// Tells child processes this variable.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variable = Some((name.to_owned(), value.to_owned()));
+        self
     }
 
     fn layer(&self, namespace: &str, store: Store) -> Opened {
@@ -88,7 +100,7 @@ where
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        self.inner.environment()
+        self.inner.environment().into_iter().chain(self.variable.clone()).collect()
     }
 
     async fn usage(&self, namespace: &str) -> Result<BTreeMap<String, u64>, BoxError> {
@@ -157,8 +169,34 @@ pub(crate) fn encoded(store: Store, codec: Codec) -> Opened {
     Ok(Arc::new(Encoded::new(store, codec)?))
 }
 
-/// Chained directly around the store, then sealed.
+/// Calls again twice after what passes, without a wait that a check would notice.
+pub(crate) fn retrying(store: Store) -> Opened {
+    let sleep = |time: Duration| tokio::time::sleep(time).boxed();
+    let waits = Backoff::new(NonZeroU32::new(3).unwrap());
+    let waits = waits.with_waits(Duration::from_millis(1), Duration::from_millis(4));
+    Ok(Arc::new(Retrying::new(store, sleep, waits)?))
+}
+
+pub(crate) fn traced(store: Store) -> Opened {
+    Ok(Arc::new(Traced::new(store)))
+}
+
+#[cfg(feature = "shredding")]
+pub(crate) fn shredding(store: Store) -> Opened {
+    use annals_layers::{Shredding, StoredKeys};
+    let keys = StoredKeys::new(Arc::new(annals_memory::MemoryState::new()), ring());
+    Ok(Arc::new(Shredding::new(store, Arc::new(keys))?))
+}
+
+/// All layers in their order: chained directly around the store, then sealed, and so on outwards.
+#[cfg(feature = "shredding")]
 pub(crate) fn stack(store: Store, bare: SequenceNumber) -> Opened {
     let chained = Chained::new(store)?.with_chained_after(bare);
-    encoded(Arc::new(chained), sealed().with_clear(Clear::Until(bare)))
+    let sealed = encoded(Arc::new(chained), sealed().with_clear(Clear::Until(bare)))?;
+    retrying(traced(shredding(sealed)?)?)
+}
+
+/// What the stack is called around the store of this name.
+pub(crate) fn stack_of(name: &str) -> String {
+    format!("retrying(traced(shredding(zstd+aes(chained({name})))))")
 }
