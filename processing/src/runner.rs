@@ -222,6 +222,9 @@ impl Runner {
             let keys = (self.claim.definition(), self.claim.tracking());
             let (stored, tracking) = get_both::<Definition, Tracking>(&*self.state, keys).await?;
             let Some(Held { value: stored, revision: Some(definition) }) = stored else {
+                // Stored, a query that the log rejects would keep a better one from working.
+                let (log, bounds) = (self.store.adapter(), self.store.capabilities());
+                bounds.check_read(log.name(), &self.query, &ReadOptions::default())?;
                 let write = put(self.claim.definition(), &wanted, None)?;
                 match commit(&*self.state, [write]).await {
                     Ok(_) | Err(StateError::Conflict(_)) => continue,
