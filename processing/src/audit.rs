@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
+use crate::made::View;
 use crate::parked::ParkedSet;
 use crate::progress::Progress;
 use crate::runner::{Sequence, is_given};
 use crate::timer::Timer;
-use crate::view::View;
 
 /// The most documents of one audit.
 const MOST_DOCUMENTS: usize = 20_000;

@@ -1,10 +1,11 @@
 //! Inline views: made in the transaction of the append, so that who reads them reads what was appended.
 //!
+//! What an adapter does for them is here, in `inlined` and, for views as documents, in `inline_documents`.
 //! They have the tracking of an ordinary processor, which the transaction moves over the events that it appends. Where
 //! others have appended without the view, the processor catches up first. So each event is applied once, no matter who appends it.
 
-use annals::{Error, Query, SequenceNumber, StoredEvent};
-use annals_state::{Document, DocumentKey, StateError, Write};
+use annals::{Query, SequenceNumber, StoredEvent};
+use annals_state::{Document, DocumentKey, Write};
 
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
@@ -116,34 +117,5 @@ impl Inline {
         let fence = Fence { claim: self.claim.clone(), tracking, definition: definition.revision };
         let fence = fence.moved(&next)?;
         Ok(Placed::Next(Inlined { events: given, fence, to }))
-    }
-}
-
-/// Why an append with an inline view was not made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InlineError {
-    /// The append was rejected, or the database failed.
-    #[error(transparent)]
-    Append(#[from] Error),
-    /// The view cannot apply the events. Nothing was appended.
-    #[error("an inline view cannot apply what is appended")]
-    View(#[source] annals::BoxError),
-    /// The view could not be brought to where the log is. Nothing was appended.
-    #[error(transparent)]
-    Processor(#[from] ProcessingError),
-    /// The state store rejected the tracking, or failed. Nothing was appended, unless it is an unknown outcome.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-impl InlineError {
-    /// Whether the append may have been made or not.
-    #[must_use]
-    pub fn is_outcome_unknown(&self) -> bool {
-        matches!(
-            self,
-            Self::Append(Error::OutcomeUnknown(_)) | Self::State(StateError::OutcomeUnknown(_))
-        )
     }
 }

@@ -15,13 +15,14 @@ use crate::command::{CommandBus, Dispatcher};
 use crate::error::{HandlerError, ProcessingError, Result};
 use crate::failing::{Decision, Errors, Jitter};
 use crate::handle::{EndsWithIt, Handle, Shared};
+use crate::made::View;
 use crate::partition::Partition;
 use crate::policy::{Policy, PolicySink};
 use crate::reaction::{Reaction, ReactionSink};
-use crate::runner::{Options, Runner};
+use crate::runner::{IDLE_ALONE, Options, Runner};
 use crate::sink::Sink;
 use crate::timer::Timer;
-use crate::view::{View, ViewSink};
+use crate::view::ViewSink;
 use crate::workflow::{Workflow, WorkflowSink};
 
 /// Applies the events of a log to a sink, each once, and keeps how far it is in the same commit.
@@ -94,6 +95,7 @@ impl Processor {
             batch_events: 500,
             batch_bytes: 4 << 20,
             beat: Duration::from_secs(1),
+            idle: IDLE_ALONE,
             takeover: Duration::from_secs(5),
             poison_after: 3,
             max_parked: 1_000,

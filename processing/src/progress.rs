@@ -85,7 +85,7 @@ impl Progress {
     /// `None`. It asks the store after 1 ms, and then less and less often, up to each 100 ms.
     ///
     /// A processor that asks for some events only does not learn at once of the others. If it is not there soon, it is asked
-    /// to look: one of a [`Services`](crate::Services) does so at its next beat, any other one within 8 beats.
+    /// to look: one of a [`Services`](crate::Services) does so at its next beat; any other one looks each second beat.
     ///
     /// # Errors
     /// [`Timeout`](ProcessingError::Timeout) once this much time has passed, and those of the state store.

@@ -25,8 +25,10 @@ use crate::status::Phase;
 use crate::timer::Timer;
 use crate::tracking::{Definition, Fence, Held, Tracking, commit, get_both, put};
 
-/// How often the pause between two looks at a quiet log is doubled.
-const MOST_IDLE: u32 = 3;
+/// How often the pause between two looks at a quiet log is doubled. Who waits for a processor of a
+/// [`Services`](crate::Services) can ask it to look, any other one must look by itself.
+pub(crate) const IDLE_IN_SERVICES: u32 = 3;
+pub(crate) const IDLE_ALONE: u32 = 1;
 
 /// How events of one sequence are known.
 pub(crate) type Sequence = Arc<dyn Fn(&StoredEvent) -> String + Send + Sync>;
@@ -36,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) batch_bytes: usize,
     pub(crate) beat: Duration,
     pub(crate) takeover: Duration,
+    /// How often the pause between two looks at a quiet log is doubled.
+    pub(crate) idle: u32,
     pub(crate) poison_after: u32,
     pub(crate) max_parked: usize,
     pub(crate) errors: Errors,
@@ -218,6 +222,9 @@ impl Runner {
             let keys = (self.claim.definition(), self.claim.tracking());
             let (stored, tracking) = get_both::<Definition, Tracking>(&*self.state, keys).await?;
             let Some(Held { value: stored, revision: Some(definition) }) = stored else {
+                // Stored, a query that the log rejects would keep a better one from working.
+                let (log, bounds) = (self.store.adapter(), self.store.capabilities());
+                bounds.check_read(log.name(), &self.query, &ReadOptions::default())?;
                 let write = put(self.claim.definition(), &wanted, None)?;
                 match commit(&*self.state, [write]).await {
                     Ok(_) | Err(StateError::Conflict(_)) => continue,
@@ -357,7 +364,7 @@ impl Runner {
                 }
                 Next::Due => {
                     pages = self.pages(session.seen, follows);
-                    idle = (idle + 1).min(MOST_IDLE);
+                    idle = (idle + 1).min(self.options.idle);
                     (looked, is_at_head) = (None, false);
                     continue;
                 }

@@ -19,6 +19,7 @@ use crate::error::{ProcessingError, Result};
 use crate::group::{Group, GroupHandle};
 use crate::handle::{Handle, chain};
 use crate::processor::Processor;
+use crate::runner::IDLE_IN_SERVICES;
 use crate::status::{Limits, Phase, Status};
 use crate::stopping::Stopping;
 use crate::timer::Timer;
@@ -121,7 +122,8 @@ impl Services {
     ///
     /// # Errors
     /// [`Misuse`](ProcessingError::Misuse) if there is one of its name, source and part already.
-    pub fn processor(self, processor: Processor) -> Result<Self> {
+    pub fn processor(self, mut processor: Processor) -> Result<Self> {
+        processor.runner.options.idle = IDLE_IN_SERVICES;
         let handle = processor.handle();
         let name = handle.claim().to_string().into();
         let future = async move { processor.run().await.map_err(BoxError::from) };

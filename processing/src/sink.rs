@@ -106,6 +106,15 @@ impl SinkError {
     pub fn handler(at: &StoredEvent, source: impl Into<BoxError>) -> Self {
         Self::Handler { at: at.sequence_number, source: source.into() }
     }
+
+    /// Of a sink that applies a batch as a whole: one of its events cannot be applied. If there are several, which one it is
+    /// is found by taking fewer.
+    pub fn of_batch(batch: &Batch<'_>, source: impl Into<BoxError>) -> Self {
+        match batch.events() {
+            [event] => Self::handler(event, source),
+            _ => Self::TooLarge,
+        }
+    }
 }
 
 /// Events to apply, and the tracking that is committed with them.

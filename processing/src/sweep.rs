@@ -18,10 +18,10 @@ use crate::audit::{Audit, apply, canonical};
 use crate::claim::{Claim, PARKED, STATUS};
 use crate::control::Reported;
 use crate::error::{ProcessingError, Result};
+use crate::made::View;
 use crate::parked::{Parked, ParkedSet};
 use crate::timer::Timer;
 use crate::tracking::{decode, put};
-use crate::view::View;
 
 /// How many documents are made again in one pass over the log.
 const AT_ONCE: usize = 1_000;

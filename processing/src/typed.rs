@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ProcessingError, Result};
+use crate::made::View;
 use crate::processor::Processor;
 use crate::timer::Timer;
-use crate::view::View;
 
 /// A [`View`] of the events of an enum: they arrive decoded, under their current names and schema versions. What the
 /// enum does not have is passed over; what it has and cannot be decoded is an event that cannot be applied.

@@ -1,17 +1,13 @@
-//! Views: documents that are made from events.
+//! Views as sinks of processors.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use annals::{BoxError, SequenceNumber, StoredEvent};
 use annals_state::{
-    CollectionName, DocumentId, DocumentKey, Documents, Expected, Revision, Scan, StateError,
-    Stored, Write,
+    CollectionName, DocumentId, DocumentKey, Documents, Revision, Scan, StateError, Write,
 };
 use async_trait::async_trait;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use crate::made::{Known, Made, View};
 use crate::reset;
 use crate::sink::{Batch, Sink, SinkError};
 
@@ -20,66 +16,11 @@ const MAX_TRIES: u32 = 8;
 /// How many documents a view keeps in memory.
 const CACHED: usize = 10_000;
 
-/// What is made of events: any number of documents of one collection, each of which an event makes, changes or removes.
-///
-/// ```
-/// use annals::{BoxError, StoredEvent};
-/// use annals_processing::View;
-/// use annals_state::DocumentId;
-///
-/// /// How many events each stream has.
-/// struct Counts;
-///
-/// impl View for Counts {
-///     type State = u64;
-///
-///     fn ids(&self, event: &StoredEvent) -> Result<Vec<DocumentId>, BoxError> {
-///         Ok(vec![DocumentId::new(event.stream.name.as_str())?])
-///     }
-///
-///     fn apply(&self, _: &DocumentId, count: &mut Option<u64>, _: &StoredEvent) -> Result<(), BoxError> {
-///         *count.get_or_insert_default() += 1;
-///         Ok(())
-///     }
-/// }
-/// ```
-pub trait View: Send + Sync + 'static {
-    /// What a document says.
-    type State: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
-
-    /// The documents that the event concerns. Of none, nothing is read or written.
-    ///
-    /// # Errors
-    /// If it cannot say: the event cannot be applied.
-    fn ids(&self, event: &StoredEvent) -> Result<Vec<DocumentId>, BoxError>;
-
-    /// Applies the event to one of its documents. `None`: there is no such document, before or afterwards. It must depend
-    /// on nothing but its arguments, and may be called again for the same event.
-    ///
-    /// # Errors
-    /// If the event cannot be applied; what it did to `state` does not count then.
-    fn apply(
-        &self,
-        id: &DocumentId,
-        state: &mut Option<Self::State>,
-        event: &StoredEvent,
-    ) -> Result<(), BoxError>;
-}
-
-/// A document as the view knows it.
-#[derive(Clone)]
-struct Known<T> {
-    state: Option<T>,
-    revision: Option<Revision>,
-    at: SequenceNumber,
-}
-
 /// A view as a sink: each batch is one commit, in which every document that changed is written once, at the revision
 /// that was read.
 pub struct ViewSink<V: View> {
-    view: V,
-    documents: Documents<V::State>,
-    cache: HashMap<DocumentId, Known<V::State>>,
+    made: Made<V>,
+    cache: Known<V::State>,
     cached: usize,
     guard: Option<Write>,
 }
@@ -88,7 +29,8 @@ impl<V: View> ViewSink<V> {
     /// Makes `view` of events, as these documents. All of the collection belongs to it.
     #[must_use]
     pub fn new(view: V, documents: Documents<V::State>) -> Self {
-        Self { view, documents, cache: HashMap::new(), cached: CACHED, guard: None }
+        let made = Made::new(view, documents);
+        Self { made, cache: Known::new(), cached: CACHED, guard: None }
     }
 
     /// Keeps at most so many documents in memory between batches. No result depends on it.
@@ -96,16 +38,6 @@ impl<V: View> ViewSink<V> {
     pub fn with_cache(mut self, documents: usize) -> Self {
         self.cached = documents;
         self
-    }
-
-    /// Which documents each event concerns, each once.
-    fn concerned(&self, events: &[StoredEvent]) -> Result<Vec<Vec<DocumentId>>, SinkError> {
-        let of = |event: &StoredEvent| {
-            let ids = self.view.ids(event).map_err(|source| SinkError::handler(event, source))?;
-            let mut seen = HashSet::new();
-            Ok(ids.into_iter().filter(|id| seen.insert(id.clone())).collect())
-        };
-        events.iter().map(of).collect()
     }
 
     /// Reads the documents of the batch that are not remembered.
@@ -117,57 +49,9 @@ impl<V: View> ViewSink<V> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let found = self.documents.get_each(wanted.clone()).await?;
-        for (id, found) in wanted.into_iter().zip(found) {
-            let known = match found {
-                Some(Stored { revision, value, at, .. }) => {
-                    Known { state: Some(value), revision: Some(revision), at }
-                }
-                None => Known { state: None, revision: None, at: SequenceNumber::START },
-            };
-            self.cache.insert(id, known);
-        }
+        let found = self.made.documents.get_each(wanted.clone()).await?;
+        self.cache.extend(wanted.into_iter().zip(found.into_iter().map(Into::into)));
         Ok(())
-    }
-
-    /// What the documents of the batch are after it.
-    fn changed(
-        &self,
-        events: &[StoredEvent],
-        ids: &[Vec<DocumentId>],
-    ) -> Result<HashMap<DocumentId, Known<V::State>>, SinkError> {
-        let mut changed: HashMap<DocumentId, Known<V::State>> = HashMap::new();
-        for (event, ids) in events.iter().zip(ids) {
-            for id in ids {
-                if !changed.contains_key(id)
-                    && let Some(known) = self.cache.get(id)
-                {
-                    changed.insert(id.clone(), known.clone());
-                }
-                let Some(known) = changed.get_mut(id) else { continue };
-                let applied = self.view.apply(id, &mut known.state, event);
-                applied.map_err(|source| SinkError::handler(event, source))?;
-                known.at = known.at.max(event.sequence_number);
-            }
-        }
-        Ok(changed)
-    }
-
-    fn writes(
-        &self,
-        changed: &HashMap<DocumentId, Known<V::State>>,
-    ) -> Result<Vec<Write>, StateError> {
-        let write = |(id, known): (&DocumentId, &Known<V::State>)| {
-            let expected = Expected::from(known.revision);
-            match &known.state {
-                Some(state) => self.documents.write_at(id.clone(), state, expected, known.at),
-                None => Ok(Write::delete(self.documents.key(id.clone())?, expected)),
-            }
-        };
-        // What was not there and is not there afterwards needs no guard: if another part of the view makes it meanwhile, that
-        // is as if this batch had come first.
-        let matters = |known: &Known<V::State>| known.state.is_some() || known.revision.is_some();
-        changed.iter().filter(|(_, known)| matters(known)).map(write).collect()
     }
 
     /// That the collection is still defined as this program defines it.
@@ -175,7 +59,7 @@ impl<V: View> ViewSink<V> {
         if let Some(guard) = &self.guard {
             return Ok(guard.clone());
         }
-        let guard = self.documents.guard().await?;
+        let guard = self.made.documents.guard().await?;
         self.guard = Some(guard.clone());
         Ok(guard)
     }
@@ -184,7 +68,7 @@ impl<V: View> ViewSink<V> {
         key.collection == *collection || self.guard.as_ref().is_some_and(|guard| guard.key == *key)
     }
 
-    fn remember(&mut self, changed: HashMap<DocumentId, Known<V::State>>, revision: Revision) {
+    fn remember(&mut self, changed: Known<V::State>, revision: Revision) {
         for (id, mut known) in changed {
             known.revision = known.state.is_some().then_some(revision);
             self.cache.insert(id, known);
@@ -198,13 +82,14 @@ impl<V: View> ViewSink<V> {
 #[async_trait]
 impl<V: View> Sink for ViewSink<V> {
     async fn take(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
-        let ids = self.concerned(batch.events())?;
-        let collection = self.documents.collection().name().clone();
-        let bounds = self.documents.store().capabilities();
+        let ids = self.made.concerned(batch.events())?;
+        let documents = self.made.documents.clone();
+        let collection = documents.collection().name();
+        let bounds = documents.store().capabilities();
         for nth in 1.. {
             self.load(&ids).await?;
-            let changed = self.changed(batch.events(), &ids)?;
-            let mut writes = self.writes(&changed)?;
+            let changed = self.made.changed(batch.events(), &ids, &self.cache)?;
+            let mut writes = self.made.writes(&changed)?;
             if !writes.is_empty() {
                 writes.push(self.guard().await?);
             }
@@ -214,13 +99,13 @@ impl<V: View> Sink for ViewSink<V> {
             {
                 return Err(SinkError::TooLarge);
             }
-            match self.documents.store().commit(commit).await {
+            match documents.store().commit(commit).await {
                 Ok(()) => {
                     self.remember(changed, batch.revision());
                     return Ok(());
                 }
                 Err(StateError::Conflict(conflict))
-                    if nth < MAX_TRIES && self.is_of_it(&conflict.key, &collection) =>
+                    if nth < MAX_TRIES && self.is_of_it(&conflict.key, collection) =>
                 {
                     // Another part of the view, or a hand, changed a document of the batch: it is read and applied again.
                     self.forget();
@@ -237,14 +122,14 @@ impl<V: View> Sink for ViewSink<V> {
     }
 
     async fn clear(&mut self, guard: &Write) -> Result<(), SinkError> {
-        let scan = Scan::along_ids(self.documents.collection().name().clone());
-        reset::clear(&**self.documents.store(), scan, guard).await?;
+        let scan = Scan::along_ids(self.made.documents.collection().name().clone());
+        reset::clear(&**self.made.documents.store(), scan, guard).await?;
         Ok(())
     }
 }
 
 impl<V: View> fmt::Debug for ViewSink<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ViewSink").field("documents", &self.documents).finish_non_exhaustive()
+        f.debug_struct("ViewSink").field("documents", &self.made.documents).finish_non_exhaustive()
     }
 }

@@ -63,19 +63,31 @@ fn p8_a_token_waits_in_another_process_for_what_was_written() {
     }
 }
 
+/// Nobody can ask a processor without services to look: it looks each second beat.
 #[test]
-fn p8_a_token_of_an_event_that_the_processor_does_not_want_does_not_time_out() {
-    let world = World::new();
-    let mut tasks = world.tasks(1);
-    let others = CategoryName::from_static("others");
-    let processor = world.processor().with_query(others).unwrap();
-    tasks.spawn(async move { processor.run().await.unwrap() });
-    let (same, other) = (world.clone(), progress(&world));
-    tasks.block_on(async move {
-        same.timer.sleep(SECOND * 60).await;
-        let stored = same.append("s-0", &["counted"]).await;
-        other.wait_for(&Token::of("log", &stored[0]), SECOND * 10).await.unwrap();
-    });
+fn p8_without_services_such_a_token_is_reached_within_two_beats() {
+    for seed in 0..20 {
+        let world = World::new();
+        let mut tasks = world.tasks(seed);
+        let others = CategoryName::from_static("others");
+        for part in Partitions::hash(2).unwrap().parts() {
+            let processor = world.processor().with_query(others.clone()).unwrap();
+            let processor = processor.with_partition(part);
+            tasks.spawn(async move { processor.run().await.unwrap() });
+        }
+        let (same, other) = (world.clone(), progress(&world));
+        tasks.block_on(async move {
+            for nth in 0..4 {
+                same.timer.sleep(SECOND * 60 + SECOND / 3 * nth).await;
+                let stored = same.append("s-0", &["counted"]).await;
+                let begun = same.timer.elapsed();
+                other.wait_for(&Token::of("log", &stored[0]), SECOND * 60).await.unwrap();
+                let took = same.timer.elapsed().saturating_sub(begun);
+                // It looks, says at the next beat how far it is, and is asked ten times a second.
+                assert!(took <= SECOND * 13 / 4, "{took:?}");
+            }
+        });
+    }
 }
 
 /// It has looked eight beats apart for long when somebody waits for what it does not want.

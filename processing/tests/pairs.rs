@@ -5,72 +5,17 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{BoxError, NewEvent, StorageAdapter, StreamId};
-use annals_processing::{Sink, ViewSink};
-use annals_state::{Collection, CollectionName, Scan, StateStore};
-use annals_testkit::processing::{SinkHarness, broken_sinks, sink_checks};
-use futures_util::TryStreamExt;
-use support::Counts;
-use support::stores::{Both, Ground, Kind};
-
-/// A view over two stores. With `one` its log and its state are of one adapter.
-struct Pair {
-    ground: Ground,
-    log: Kind,
-    state: Kind,
-    one: bool,
-    /// The adapter of the log that was made last.
-    both: Mutex<Option<Both>>,
-}
-
-#[annals_processing::async_trait]
-impl SinkHarness for Pair {
-    fn log(&self) -> Arc<dyn StorageAdapter> {
-        let both = self.ground.open(self.log);
-        let log = Arc::clone(&both.log);
-        *self.both.lock().unwrap_or_else(PoisonError::into_inner) = Some(both);
-        log
-    }
-
-    fn state(&self) -> Arc<dyn StateStore> {
-        let both = self.both.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match both {
-            Some(both) if self.one => both.state,
-            _ => self.ground.open(self.state).state,
-        }
-    }
-
-    fn sink(&self, state: Arc<dyn StateStore>) -> Box<dyn Sink> {
-        let counts = Collection::new("counts").unwrap().on(state);
-        Box::new(ViewSink::new(Counts::default(), counts))
-    }
-
-    fn event(&self, nth: u64) -> (StreamId, NewEvent) {
-        let stream = StreamId::new("orders", format!("s-{}", nth % 4)).unwrap();
-        let name = if nth % 7 == 6 { "end" } else { "counted" };
-        (stream, NewEvent::json(name, &nth).unwrap())
-    }
-
-    async fn effect(&self, state: &dyn StateStore) -> Result<String, BoxError> {
-        let scan = Scan::along_ids(CollectionName::from_static("counts"));
-        let found = state.scan(scan).try_concat().await?;
-        let line = |one: annals_state::Scanned| {
-            format!("{} {:?}\n", one.document.key.id, one.document.body.as_bytes())
-        };
-        Ok(found.into_iter().map(line).collect())
-    }
-
-    fn patience(&self) -> Duration {
-        if self.log == Kind::Memory { Duration::ZERO } else { Duration::from_millis(1) }
-    }
-}
+use annals_testkit::processing::{broken_sinks, sink_checks};
+use support::stores::{Ground, Kind};
+use support::views::Views;
 
 fn passes(log: Kind, state: Kind, one: bool) {
     let Some(ground) = Ground::of(&[log, state]) else { return };
-    let pair = Pair { ground, log, state, one, both: Mutex::new(None) };
+    let patience = if log == Kind::Memory { 0 } else { 1 };
+    let pair = Views::new(ground, [log, state], one, Duration::from_millis(patience));
     // Of their own, so that no two pairs play the same.
     let first = 1_000 * (log as u64 * 6 + state as u64 * 2 + u64::from(one));
     let seeds = first..first + support::scaled(1, 20);

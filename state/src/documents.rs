@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::collection::Collection;
 use crate::definition::Definition;
-use crate::document::{DocumentId, DocumentKey, Revision};
+use crate::document::{Document, DocumentId, DocumentKey, Revision};
 use crate::envelope::{seal, typed};
 use crate::error::{Result, StateError};
 use crate::find::Stored;
@@ -229,6 +229,14 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         let found = get_all(&self.store, ids.into_iter().map(key).collect()).await?;
         let read = |document| typed(&self.collection, document);
         found.into_iter().map(|document| document.map(read).transpose()).collect()
+    }
+
+    /// What a document of this collection says that was read in another way, as in a transaction.
+    ///
+    /// # Errors
+    /// [`StateError::Undecodable`] if it cannot be read as a `T`.
+    pub fn decode(&self, document: Document) -> Result<Stored<T>> {
+        typed(&self.collection, document)
     }
 
     /// Puts `value` as the document of this id, with its entries in all indexes. Returns its revision.

@@ -15,6 +15,12 @@ impl Log {
         writes: &mut [Append],
         recorded_at: OffsetDateTime,
     ) -> Result<Vec<StoredEvent>> {
+        self.judge(writes)?;
+        Ok(self.insert_all(writes, recorded_at))
+    }
+
+    /// Whether `writes` can be appended.
+    pub(crate) fn judge(&self, writes: &[Append]) -> Result<()> {
         let events = || writes.iter().flat_map(|write| &write.events);
         if self.is_closed {
             return Err(Error::closed(crate::NAME));
@@ -22,7 +28,7 @@ impl Log {
         if let Some(known) = events().find(|event| self.has(&event.id)) {
             return Err(Error::DuplicateEvent(known.id));
         }
-        for write in &*writes {
+        for write in writes {
             write.condition.evaluate(&write.stream, &self.facts(write))?;
         }
         let count = events().count();
@@ -30,11 +36,39 @@ impl Log {
         if count as u64 > left {
             return Err(Error::invalid("the log has no sequence numbers left"));
         }
-        let mut stored = Vec::with_capacity(count);
+        Ok(())
+    }
+
+    /// What [`insert_all`](Self::insert_all) will store.
+    #[cfg(feature = "views")]
+    pub(crate) fn draft(&self, writes: &[Append], recorded_at: OffsetDateTime) -> Vec<StoredEvent> {
+        let mut number = self.head();
+        let mut lengths = hashbrown::HashMap::new();
+        let mut drafted = Vec::new();
+        for write in writes {
+            let places = || self.places_of(&write.stream).len() as u64;
+            let length = lengths.entry(&write.stream).or_insert_with(places);
+            for event in write.events.iter().cloned() {
+                number = SequenceNumber::new(number.value() + 1);
+                let (stream, position) = (write.stream.clone(), Position::new(*length));
+                drafted.push(StoredEvent::new(event, stream, position, number, recorded_at));
+                *length += 1;
+            }
+        }
+        drafted
+    }
+
+    /// Appends what was judged. It takes the events.
+    pub(crate) fn insert_all(
+        &mut self,
+        writes: &mut [Append],
+        recorded_at: OffsetDateTime,
+    ) -> Vec<StoredEvent> {
+        let mut stored = Vec::new();
         for write in writes.iter_mut().filter(|write| !write.events.is_empty()) {
             self.insert(&write.stream, std::mem::take(&mut write.events), recorded_at, &mut stored);
         }
-        Ok(stored)
+        stored
     }
 
     fn facts(&self, write: &Append) -> Facts {

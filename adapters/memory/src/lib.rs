@@ -22,6 +22,8 @@ mod append;
 mod candidates;
 mod env;
 mod ids;
+#[cfg(feature = "views")]
+mod inline;
 mod log;
 mod scan;
 #[cfg(feature = "state")]
@@ -39,6 +41,8 @@ use annals::{
 };
 use futures_util::{StreamExt, stream};
 
+#[cfg(feature = "views")]
+pub use crate::inline::InlineView;
 use crate::log::Log;
 use crate::scan::Scan;
 #[cfg(feature = "state")]
@@ -140,6 +144,12 @@ impl MemoryAdapter {
         self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes those that follow what was appended.
+    fn ring(&self, stored: &[StoredEvent]) {
+        let written = stored.chunk_by(|a, b| a.stream == b.stream);
+        self.bell.ring(written.filter_map(|events| events.first()).map(|event| &event.stream));
+    }
+
     /// The next page; `None` after the last. Every lock it takes is short, because a scan looks at a bounded number of
     /// events at a time.
     fn next_page(
@@ -203,8 +213,7 @@ impl StorageAdapter for MemoryAdapter {
         self.capabilities().check_append(NAME, &writes)?;
         let recorded_at = recording_time(&*self.clock)?;
         let stored = self.exclusive().append(&mut writes, recorded_at)?;
-        let written = stored.chunk_by(|a, b| a.stream == b.stream);
-        self.bell.ring(written.filter_map(|events| events.first()).map(|event| &event.stream));
+        self.ring(&stored);
         Ok(stored)
     }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 const NAME: &str = "memory";
-const CAPABILITIES: StateCapabilities =
+pub(crate) const CAPABILITIES: StateCapabilities =
     StateCapabilities::NONE.with_max_writes(10_000).with_max_commit_bytes(64 << 20);
 
 /// A state store in memory. Clones are handles to the same store; nothing survives the process.
@@ -48,7 +48,7 @@ pub struct MemoryState {
 }
 
 #[derive(Default)]
-struct Shelves {
+pub(crate) struct Shelves {
     collections: BTreeMap<CollectionName, Shelf>,
     closed: bool,
 }
@@ -87,7 +87,7 @@ impl MemoryState {
         if shelves.closed { Err(StateError::closed(NAME)) } else { Ok(shelves) }
     }
 
-    fn exclusive(&self) -> RwLockWriteGuard<'_, Shelves> {
+    pub(crate) fn exclusive(&self) -> RwLockWriteGuard<'_, Shelves> {
         self.shelves.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,25 +116,7 @@ impl StateStore for MemoryState {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         CAPABILITIES.check_commit(&commit)?;
-        let mut shelves = self.exclusive();
-        if shelves.closed {
-            return Err(StateError::closed(NAME));
-        }
-        let found = |key| shelves.held(key).map(|held| held.revision);
-        let found: Vec<_> = commit.writes.iter().map(|write| found(&write.key)).collect();
-        judge(&commit.writes, &found)?;
-        for write in commit.writes {
-            match write.change {
-                Change::Guard => {}
-                Change::Delete => shelves.remove(&write.key),
-                Change::Put { body, entries } => {
-                    let held = Held { revision: commit.revision, body, entries };
-                    shelves.remove(&write.key);
-                    shelves.insert(write.key, held);
-                }
-            }
-        }
-        Ok(())
+        self.exclusive().commit(commit)
     }
 
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Got> {
@@ -186,6 +168,35 @@ impl Held {
 }
 
 impl Shelves {
+    /// Makes a commit that the capabilities allow.
+    pub(crate) fn commit(&mut self, commit: Commit) -> Result<()> {
+        if self.closed {
+            return Err(StateError::closed(NAME));
+        }
+        let found = |key| self.held(key).map(|held| held.revision);
+        let found: Vec<_> = commit.writes.iter().map(|write| found(&write.key)).collect();
+        judge(&commit.writes, &found)?;
+        for write in commit.writes {
+            match write.change {
+                Change::Guard => {}
+                Change::Delete => self.remove(&write.key),
+                Change::Put { body, entries } => {
+                    let held = Held { revision: commit.revision, body, entries };
+                    self.remove(&write.key);
+                    self.insert(write.key, held);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The documents with these keys.
+    #[cfg(feature = "views")]
+    pub(crate) fn look(&self, keys: Vec<DocumentKey>) -> Vec<Option<Document>> {
+        let look = |key| self.held(&key).map(|held| held.document(key));
+        keys.into_iter().map(look).collect()
+    }
+
     fn held(&self, key: &DocumentKey) -> Option<&Held> {
         self.collections.get(&key.collection)?.documents.get(&key.id)
     }

@@ -98,4 +98,6 @@ pub use crate::schema::Schema;
 #[cfg(feature = "state")]
 pub use crate::state::PostgresState;
 #[cfg(feature = "views")]
-pub use crate::state::views::{InlineView, SqlView, SqlViewSink};
+pub use crate::state::inline::InlineView;
+#[cfg(feature = "views")]
+pub use crate::state::views::{SqlView, SqlViewSink};

@@ -1,6 +1,8 @@
 //! The state store in the database of the log: documents beside events.
 
 mod call;
+#[cfg(feature = "views")]
+pub(crate) mod inline;
 pub(crate) mod part;
 mod read;
 mod statements;

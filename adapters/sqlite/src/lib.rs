@@ -79,4 +79,6 @@ pub use rusqlite;
 #[cfg(feature = "state")]
 pub use state::SqliteState;
 #[cfg(feature = "views")]
-pub use state::views::{InlineView, SqlView, SqlViewSink};
+pub use state::inline::InlineView;
+#[cfg(feature = "views")]
+pub use state::views::{SqlView, SqlViewSink};

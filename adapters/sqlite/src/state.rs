@@ -1,6 +1,8 @@
 //! The state store in the file of the log: documents beside events.
 
 mod commit;
+#[cfg(feature = "views")]
+pub(crate) mod inline;
 mod job;
 mod read;
 #[cfg(feature = "views")]

@@ -19,6 +19,7 @@ use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 pub mod stores;
+pub mod views;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
