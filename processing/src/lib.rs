@@ -33,6 +33,7 @@ mod control;
 mod error;
 mod failing;
 mod group;
+mod halt;
 mod handle;
 mod inline;
 mod lock;

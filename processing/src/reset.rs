@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 
 use crate::claim::{Claim, PARKED, TRACKING};
 use crate::error::{ProcessingError, Result};
-use crate::runner::Halt;
+use crate::halt::Halt;
 use crate::sink::{Sink, SinkError};
 use crate::tracking::{Definition, Held, commit, get_one, put};
 

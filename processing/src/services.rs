@@ -17,8 +17,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::control::Control;
-use crate::error::{ProcessingError, Result};
-use crate::handle::{Handle, chain};
+use crate::error::{ProcessingError, Result, chain};
+use crate::handle::Handle;
 use crate::processor::Processor;
 use crate::status::{Limits, Phase, Status};
 use crate::timer::Timer;
