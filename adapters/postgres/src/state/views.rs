@@ -8,6 +8,7 @@ use annals::{Append, BoxError, Error, EventStore, StorageAdapter, StoredEvent};
 use annals_processing::{
     Batch, Inline, InlineError, Placed, Processor, Sink, SinkError, Timer, async_trait,
 };
+use annals_sql::fault::Fault;
 use annals_state::{Commit, StateError, Write};
 use deadpool_postgres::{Object, Transaction as Pooled};
 use futures_util::lock::Mutex;
@@ -18,7 +19,7 @@ use super::writer::told;
 use crate::adapter::PostgresAdapter;
 use crate::append::append_in::append_in;
 use crate::connection::session::Session;
-use crate::error::{Failure, NAME, in_time};
+use crate::error::{Failure, NAME, class_of_server, in_time};
 use crate::lookup::facts::Work;
 
 /// How often an inline view catches up before an append, while others append without it.
@@ -165,23 +166,13 @@ enum Refusal {
     State(StateError),
 }
 
-/// The error of the driver that passes by itself, or what it was.
+/// The error of the driver that is no fault of an event, or what it was.
 fn passing(error: BoxError) -> Result<StateError, BoxError> {
-    let is_passing = |error: &tokio_postgres::Error| {
-        error.is_closed()
-            || error.code().is_some_and(|code| {
-                let code = code.code();
-                let classes = ["08", "53", "57", "58", "40"];
-                classes.iter().any(|class| code.starts_with(class)) || code == "55P03"
-            })
-    };
-    if !error.downcast_ref::<tokio_postgres::Error>().is_some_and(is_passing) {
-        return Err(error);
+    let error = error.downcast::<tokio_postgres::Error>()?;
+    match class_of_server(&error) {
+        Some(class) => Ok(Fault::new(class, *error).state_error(NAME)),
+        None => Err(error),
     }
-    Ok(match error.downcast::<tokio_postgres::Error>() {
-        Ok(error) => StateError::unavailable(error),
-        Err(error) => StateError::unavailable(error),
-    })
 }
 
 async fn begin<'c>(
