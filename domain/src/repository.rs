@@ -1,18 +1,19 @@
 //! Aggregates by id: loading, saving, and commands.
 
+mod command;
+mod done;
+mod load;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use annals::{
-    Context, EventId, EventStore, Position, ReadOptions, StoredEvent, StreamId, WriteCondition,
-};
-use futures_util::StreamExt;
+use annals::{Context, EventId, EventStore, Position, StoredEvent, StreamId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
-use crate::decide::{Commands, Decided, Target};
+use crate::decide::Commands;
 use crate::error::{Error, ExecuteError, Result};
 use crate::event::Unknown;
 use crate::kind::DISCARDED;
@@ -24,6 +25,9 @@ use crate::root::Root;
 use crate::save::save_with;
 use crate::snapshot::{SnapshotPolicy, SnapshotStore, Snapshots};
 use crate::state::Aggregate;
+use command::Existence;
+
+pub use done::Done;
 
 /// The aggregates of one type. Clones share cache and turns.
 pub struct Repository<A> {
@@ -32,54 +36,6 @@ pub struct Repository<A> {
     cache: Option<Arc<Cache<A>>>,
     snapshots: Option<Arc<Snapshots<A>>>,
     turns: Option<Turns>,
-}
-
-/// A command that was carried out.
-#[non_exhaustive]
-pub struct Done<A> {
-    /// The events of the command, as stored; none if it decided that nothing happens.
-    pub events: Vec<StoredEvent>,
-    /// How many decisions were made.
-    pub attempts: u32,
-    /// Whether the command had been carried out before: [`events`](Self::events) are then those of the first time.
-    pub repeated: bool,
-    loaded: Arc<Loaded<A>>,
-}
-
-impl<A> Done<A> {
-    /// The state after the command.
-    #[must_use]
-    pub fn state(&self) -> &A {
-        &self.loaded.state
-    }
-
-    /// How many events the aggregate has.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.loaded.version
-    }
-}
-
-impl<A> Clone for Done<A> {
-    fn clone(&self) -> Self {
-        Self {
-            events: self.events.clone(),
-            attempts: self.attempts,
-            repeated: self.repeated,
-            loaded: Arc::clone(&self.loaded),
-        }
-    }
-}
-
-impl<A> fmt::Debug for Done<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Done")
-            .field("events", &self.events)
-            .field("attempts", &self.attempts)
-            .field("repeated", &self.repeated)
-            .field("version", &self.version())
-            .finish_non_exhaustive()
-    }
 }
 
 impl<A: Aggregate> Repository<A> {
@@ -343,167 +299,6 @@ impl<A: Aggregate> Repository<A> {
         snapshots.save(&stream, &loaded).await;
         Ok(())
     }
-
-    async fn run<O: Outcome<A::Event>>(
-        &self,
-        id: &A::Id,
-        existence: Existence,
-        mut decide: impl FnMut(&A) -> O,
-    ) -> Result<Done<A>, ExecuteError<O::Error>> {
-        let stream = A::stream(id)?;
-        let turn = self.turn(&stream).await;
-        let mut one = One { repository: self, stream: &stream, existence, loaded: None };
-        let decided: Decided<A::Event> =
-            self.commands.run(&stream, &mut one, |one| decide(one.state())).await?;
-        let Decided { events, stored, attempts, repeated } = decided;
-        let base = one.loaded.take();
-        let loaded = match base {
-            Some(base) if !repeated => self.after(&stream, base, events, &stored).await?,
-            base => self.load(&stream, base).await?,
-        };
-        drop(turn);
-        Ok(Done { events: stored, attempts, repeated, loaded })
-    }
-
-    /// The state after the events that were just appended; nothing is copied if nobody else holds it.
-    async fn after(
-        &self,
-        stream: &StreamId,
-        base: Arc<Loaded<A>>,
-        events: Vec<A::Event>,
-        stored: &[StoredEvent],
-    ) -> Result<Arc<Loaded<A>>> {
-        if stored.is_empty() {
-            return Ok(base);
-        }
-        if let Some(cache) = &self.cache {
-            cache.remove(stream, &base);
-        }
-        let mut loaded = Arc::unwrap_or_clone(base);
-        let before = loaded.version;
-        let mut pairs = stored.iter().zip(events);
-        if pairs.try_for_each(|(stored, event)| loaded.follow(stored, Some(event))).is_err() {
-            // A layer placed them elsewhere: the log says what the state is.
-            return self.load(stream, None).await;
-        }
-        let loaded = Arc::new(loaded);
-        self.keep(stream, &loaded);
-        if let Some(snapshots) = &self.snapshots
-            && snapshots.policy.is_due(before, loaded.version)
-        {
-            snapshots.save(stream, &loaded).await;
-        }
-        Ok(loaded)
-    }
-
-    async fn turn(&self, stream: &StreamId) -> Option<crate::queue::Turn> {
-        match &self.turns {
-            Some(turns) => Some(turns.take(stream).await),
-            None => None,
-        }
-    }
-
-    fn cached_entry(&self, stream: &StreamId) -> Option<Arc<Loaded<A>>> {
-        self.cache.as_ref().and_then(|cache| cache.get(stream))
-    }
-
-    fn keep(&self, stream: &StreamId, loaded: &Arc<Loaded<A>>) {
-        if let Some(cache) = &self.cache
-            && loaded.version > 0
-        {
-            cache.put(stream, loaded);
-        }
-    }
-
-    /// The current state: from `base`, from the cache, from a snapshot, or from the first event.
-    async fn load(
-        &self,
-        stream: &StreamId,
-        base: Option<Arc<Loaded<A>>>,
-    ) -> Result<Arc<Loaded<A>>> {
-        let base = base.or_else(|| self.cached_entry(stream));
-        self.load_until(stream, base, None).await
-    }
-
-    async fn load_until(
-        &self,
-        stream: &StreamId,
-        base: Option<Arc<Loaded<A>>>,
-        until: Option<Position>,
-    ) -> Result<Arc<Loaded<A>>> {
-        if let Some(base) = base
-            && let Some(loaded) = self.forward(stream, base, until).await?
-        {
-            return Ok(loaded);
-        }
-        let at_most = until.map_or(u64::MAX, |until| until.value().saturating_add(1));
-        if let Some(snapshots) = &self.snapshots
-            && let Some(base) = snapshots.load(stream, at_most).await
-        {
-            let version = base.version;
-            if let Some(loaded) = self.forward(stream, Arc::new(base), until).await? {
-                return Ok(loaded);
-            }
-            tracing::warn!(%stream, version, "annals.snapshot_of_another_log");
-        }
-        let fresh = self.forward(stream, Arc::new(Loaded::new()), until).await?;
-        fresh.ok_or_else(|| Error::not_found(stream))
-    }
-
-    /// Folds what the log has after `base`. The read begins at the last event of `base`; `None` if the log has another
-    /// one there: `base` belongs to another history.
-    async fn forward(
-        &self,
-        stream: &StreamId,
-        base: Arc<Loaded<A>>,
-        until: Option<Position>,
-    ) -> Result<Option<Arc<Loaded<A>>>> {
-        let mut options = ReadOptions::default();
-        // A number, not the position: the index of a stream is sorted by it in SQLite.
-        if let Some(before) = base.last.and_then(|last| last.sequence_number.prev()) {
-            options = options.after(before);
-        }
-        if let Some(until) = until {
-            options = options.until_position(until);
-        }
-        let mut pages = self.commands.store.pages(stream.clone(), options);
-        let mut proven = base.last.is_none();
-        let mut base = Some(base);
-        let mut loaded = None;
-        let mut at_head = false;
-        while !at_head && let Some(page) = pages.next().await {
-            let page = page?;
-            at_head = page.at_head;
-            let mut events = page.events.as_slice();
-            if !proven && let Some((first, rest)) = events.split_first() {
-                if !base.as_ref().is_some_and(|base| base.ends_with(first)) {
-                    break;
-                }
-                (proven, events) = (true, rest);
-            }
-            if events.is_empty() {
-                continue;
-            }
-            if let Some(base) = base.take() {
-                if let Some(cache) = &self.cache {
-                    cache.remove(stream, &base);
-                }
-                loaded = Some(Arc::unwrap_or_clone(base));
-            }
-            if let Some(loaded) = &mut loaded {
-                events.iter().try_for_each(|event| loaded.apply(event, self.unknown))?;
-            }
-        }
-        if !proven {
-            if let (Some(cache), Some(base)) = (&self.cache, &base) {
-                cache.remove(stream, base);
-            }
-            return Ok(None);
-        }
-        let Some(loaded) = loaded.map(Arc::new).or(base) else { return Ok(None) };
-        self.keep(stream, &loaded);
-        Ok(Some(loaded))
-    }
 }
 
 /// The aggregate for the caller, if it exists.
@@ -512,65 +307,6 @@ fn existing<A: Aggregate>(id: &A::Id, stream: StreamId, loaded: Arc<Loaded<A>>) 
         return Err(Error::not_found(&stream));
     }
     Ok(Root::of(id.clone(), stream, Arc::unwrap_or_clone(loaded)))
-}
-
-/// What a command expects of its aggregate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existence {
-    Missing,
-    Needed,
-    Any,
-}
-
-/// The aggregate that a command decides on.
-struct One<'r, A: Aggregate> {
-    repository: &'r Repository<A>,
-    stream: &'r StreamId,
-    existence: Existence,
-    loaded: Option<Arc<Loaded<A>>>,
-}
-
-impl<A: Aggregate> One<'_, A> {
-    fn loaded(&self) -> &Loaded<A> {
-        self.loaded.as_deref().expect("a decision is made after a recall or a refresh")
-    }
-
-    fn state(&self) -> &A {
-        &self.loaded().state
-    }
-
-    /// Whether the command finds what it expects.
-    fn check(&self, loaded: &Loaded<A>) -> Result<()> {
-        match self.existence {
-            Existence::Missing if loaded.version > 0 => {
-                Err(Error::AlreadyExists(Box::new(self.stream.clone())))
-            }
-            Existence::Needed if !loaded.exists() => Err(Error::not_found(self.stream)),
-            Existence::Any if loaded.is_discarded => Err(Error::not_found(self.stream)),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<A: Aggregate> Target for One<'_, A> {
-    fn recall(&mut self) -> bool {
-        self.loaded = self.repository.cached_entry(self.stream);
-        self.loaded.is_some() && self.check(self.loaded()).is_ok()
-    }
-
-    async fn refresh(&mut self) -> Result<bool> {
-        let known = self.loaded.take();
-        let before = known.as_ref().and_then(|known| known.last);
-        let loaded = self.repository.load(self.stream, known).await?;
-        let has_changed = loaded.last != before;
-        let outcome = self.check(&loaded);
-        self.loaded = Some(loaded);
-        outcome.map(|()| has_changed)
-    }
-
-    fn condition(&self) -> WriteCondition {
-        self.loaded().is_current()
-    }
 }
 
 impl<A> Clone for Repository<A> {

@@ -5,24 +5,10 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, aead::consts::U12, aes::Aes192};
 use aes_gcm_siv::Aes256GcmSiv;
 use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 
-use crate::key::Key;
+use crate::key::{Algorithm, Key};
 
 pub(crate) const NONCE_BYTES: usize = 12;
 pub(crate) const TAG_BYTES: usize = 16;
-
-/// What a key is for. The numbers are those in frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Algorithm {
-    AesGcmSiv = 1,
-    #[cfg(feature = "aes-gcm")]
-    AesGcm = 2,
-}
-
-impl Algorithm {
-    pub(crate) const fn code(self) -> u8 {
-        self as u8
-    }
-}
 
 /// A key made ready.
 pub(crate) enum Cipher {

@@ -7,8 +7,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use crate::cipher::Algorithm;
-
 /// What names a key in frames. An id is never given to a second key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
@@ -34,6 +32,20 @@ pub enum InvalidKey {
 impl From<InvalidKey> for Error {
     fn from(error: InvalidKey) -> Self {
         Self::invalid(error)
+    }
+}
+
+/// What a key is for. The numbers are those in frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    AesGcmSiv = 1,
+    #[cfg(feature = "aes-gcm")]
+    AesGcm = 2,
+}
+
+impl Algorithm {
+    pub(crate) const fn code(self) -> u8 {
+        self as u8
     }
 }
 

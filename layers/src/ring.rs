@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use annals::adapter::async_trait;
 use annals::{Error, Result};
 
-use crate::cipher::{Algorithm, Cipher};
-use crate::key::{Key, KeyId};
+use crate::cipher::Cipher;
+use crate::key::{Algorithm, Key, KeyId};
 
 /// Why a ring rejects a change. Nothing is changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

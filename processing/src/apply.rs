@@ -5,12 +5,12 @@ use annals::{BoxError, SequenceNumber, StoredEvent};
 use annals_state::{Commit, Revision, Write};
 use std::sync::Arc;
 
-use crate::error::{HandlerError, ProcessingError};
+use crate::error::{HandlerError, ProcessingError, chain};
 use crate::failing::Decision;
-use crate::handle::chain;
+use crate::halt::Halt;
 use crate::measure;
 use crate::parked::Parked;
-use crate::runner::{Halt, Runner, Session};
+use crate::runner::{Runner, Session};
 use crate::sink::{Batch, SinkError};
 use crate::status::Phase;
 use crate::tracking::{Held, Suspect, Tracking};

@@ -8,11 +8,12 @@ use futures_util::TryStreamExt;
 use crate::apply::Refused;
 use crate::ask::{Answer, Ask};
 use crate::error::HandlerError;
+use crate::halt::Halt;
 use crate::handle::Asked;
 use crate::parked::Parked;
 use crate::requests::answered;
 use crate::reset;
-use crate::runner::{Halt, Runner, Session};
+use crate::runner::{Runner, Session};
 use crate::split;
 use crate::tracking::{CANNOT_RESET, Tracking, put};
 

@@ -18,8 +18,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::claim::{Claim, MEMBERS};
-use crate::error::{ProcessingError, Result};
-use crate::handle::{Handle, chain};
+use crate::error::{ProcessingError, Result, chain};
+use crate::handle::Handle;
 use crate::measure;
 use crate::partition::Partitions;
 use crate::processor::Processor;

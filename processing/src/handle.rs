@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 
 use crate::ask::{Answer, Ask};
 use crate::claim::Claim;
-use crate::error::{ProcessingError, Result};
+use crate::error::{ProcessingError, Result, chain};
 use crate::status::{Phase, Status};
 use crate::timer::Timer;
 use crate::token::Token;
@@ -304,17 +304,6 @@ impl Shared {
         drop(inner);
         self.changed.notify(usize::MAX);
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Ends the processor for its handles however its future ends.

@@ -36,6 +36,7 @@ mod effect_sweep;
 mod error;
 mod failing;
 mod group;
+mod halt;
 mod handle;
 mod inline;
 mod inline_documents;

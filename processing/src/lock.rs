@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::claim::{LOCK_HOLDERS, LOCKS, checked};
-use crate::error::{ProcessingError, Result};
+use crate::error::{ProcessingError, Result, chain};
 use crate::group::{Members, Times};
-use crate::handle::chain;
 use crate::stopping::Stopping;
 use crate::timer::Timer;
 use crate::tracking::{commit, get_one, put};

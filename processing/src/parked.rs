@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::claim::{Claim, PARKED};
-use crate::error::HandlerError;
+use crate::error::{HandlerError, chain};
 use crate::tracking::{Held, decode, put};
 
 /// A sequence that waits for a person. A document of `annals.parked`, committed together with the tracking.
@@ -42,7 +42,7 @@ impl Parked {
             stream: error.stream.clone(),
             from: error.sequence_number,
             id: error.id,
-            error: crate::handle::chain(error),
+            error: chain(error),
             tries: error.tries,
         }
     }

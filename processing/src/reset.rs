@@ -14,8 +14,8 @@ use futures_util::TryStreamExt;
 
 use crate::claim::{Claim, PARKED, TRACKING};
 use crate::error::{ProcessingError, Result};
+use crate::halt::Halt;
 use crate::partition::Partitions;
-use crate::runner::Halt;
 use crate::sink::{Sink, SinkError};
 use crate::tracking::{CANNOT_RESET, Definition, Held, commit, get_one, put};
 

@@ -13,9 +13,10 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::claim::Claim;
-use crate::error::{ProcessingError, Result};
+use crate::error::{ProcessingError, Result, chain};
 use crate::failing::{Errors, Jitter};
-use crate::handle::{Asked, Shared, chain};
+use crate::halt::Halt;
+use crate::handle::{Asked, Shared};
 use crate::measure;
 use crate::parked::ParkedSet;
 use crate::reset;
@@ -87,46 +88,6 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn tracked(&self) -> &Tracking {
         &self.fence.tracking.value
-    }
-}
-
-/// Why a session ends before its end.
-pub(crate) enum Halt {
-    /// An expectation did not hold: read the tracking again.
-    Lost(StateError),
-    /// A store is away, or what it made is unknown: read the tracking again, later.
-    Again(ProcessingError),
-    /// Read the tracking again, at once.
-    Reload,
-    /// It was asked to stop.
-    Stopped,
-    Fatal(ProcessingError),
-}
-
-impl From<StateError> for Halt {
-    fn from(error: StateError) -> Self {
-        match error {
-            StateError::Conflict(_) => Self::Lost(error),
-            StateError::Unavailable(_) | StateError::OutcomeUnknown(_) => Self::Again(error.into()),
-            error => Self::Fatal(error.into()),
-        }
-    }
-}
-
-impl From<annals::Error> for Halt {
-    fn from(error: annals::Error) -> Self {
-        match error {
-            annals::Error::Unavailable(_) | annals::Error::OutcomeUnknown(_) => {
-                Self::Again(error.into())
-            }
-            error => Self::Fatal(error.into()),
-        }
-    }
-}
-
-impl From<ProcessingError> for Halt {
-    fn from(error: ProcessingError) -> Self {
-        Self::Fatal(error)
     }
 }
 

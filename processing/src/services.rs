@@ -15,9 +15,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::control::Control;
-use crate::error::{ProcessingError, Result};
+use crate::error::{ProcessingError, Result, chain};
 use crate::group::{Group, GroupHandle};
-use crate::handle::{Handle, chain};
+use crate::handle::Handle;
 use crate::processor::Processor;
 use crate::runner::IDLE_IN_SERVICES;
 use crate::status::{Limits, Phase, Status};

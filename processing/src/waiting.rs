@@ -6,11 +6,11 @@ use annals::{ReadOptions, SequenceNumber};
 use futures_util::TryStreamExt;
 use futures_util::future::{Either, select};
 
-use crate::error::ProcessingError;
+use crate::error::{ProcessingError, chain};
 use crate::failing::doubled;
-use crate::handle::chain;
+use crate::halt::Halt;
 use crate::measure;
-use crate::runner::{Halt, Runner, Session};
+use crate::runner::{Runner, Session};
 use crate::status::Phase;
 use crate::tracking::{Tracking, get_one};
 

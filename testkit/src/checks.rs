@@ -14,6 +14,7 @@ mod custom;
 mod dropped;
 mod durability;
 mod follow;
+mod followers;
 mod gated;
 mod histories;
 mod history;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         gated::CHECKS,
         meeting::CHECKS,
         follow::CHECKS,
+        followers::CHECKS,
         close::CHECKS,
         runtime::CHECKS,
         resource::CHECKS,

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Failure, Outcome};
 use crate::engine::{Flavour, SCRATCH, runtime, scratch_made};
-use crate::storage::Suite;
 use crate::subject::{Context, Subject, event, events, most, within};
 
 /// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
@@ -35,14 +34,14 @@ pub(crate) enum Work {
 }
 
 /// When this process was started as a child, does its work and returns its exit code.
-pub(crate) fn serve(suite: &Suite) -> Option<ExitCode> {
+pub(crate) fn serve(context: &Context) -> Option<ExitCode> {
     let task = std::env::var(VARIABLE).ok()?;
     let outcome = serde_json::from_str::<Task>(&task)
         .map_err(|error| Failure::new(format!("bad task: {error}")))
         .and_then(|task| {
             let runtime = runtime(Flavour::MultiThread(2))?;
             runtime.block_on(async {
-                let subject = suite.context(task.namespace).open().await?;
+                let subject = context.in_namespace(task.namespace).open().await?;
                 match task.work {
                     Work::Append { writers, from } => append(subject, writers, from).await,
                     Work::Race => race(&subject).await,

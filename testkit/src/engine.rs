@@ -63,14 +63,14 @@
 //! for a key-value store.
 
 mod arguments;
-mod check;
-mod context;
+mod class;
 mod contract;
 mod env;
 mod failure;
 mod html;
 mod markdown;
 pub(crate) mod pace;
+mod profile;
 mod report;
 mod runner;
 mod scratch;
@@ -78,15 +78,15 @@ mod specimen;
 mod suite;
 mod zoo;
 
-pub use check::{Check, Class, Missing};
-pub use context::Context;
-pub use contract::{Contract, Never, Rule};
+pub use class::{Class, Missing};
+pub use contract::{Check, Context, Contract, Never, Rule};
 pub use failure::{Failure, Outcome};
+pub use profile::{Flavour, Profile};
 pub use report::{Entry, Report, Tally, Verdict};
 pub use runner::main;
 pub use scratch::scratch;
 pub use specimen::Specimen;
-pub use suite::{Flavour, Profile, Suite};
+pub use suite::Suite;
 pub use zoo::Zoo;
 
 pub(crate) use failure::{ensure, ensure_eq, ensure_err};

@@ -156,9 +156,13 @@ pub mod history;
 #[cfg(feature = "conformance")]
 pub mod model;
 #[cfg(feature = "conformance")]
+mod needs;
+#[cfg(feature = "conformance")]
 mod op;
 #[cfg(feature = "conformance")]
 mod pages;
+#[cfg(feature = "conformance")]
+mod promises;
 #[cfg(feature = "conformance")]
 mod proxy;
 #[cfg(feature = "conformance")]
@@ -188,8 +192,10 @@ pub use gate::Latch;
 #[cfg(feature = "conformance")]
 pub use harness::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant};
 #[cfg(feature = "conformance")]
+pub use promises::main;
+#[cfg(feature = "conformance")]
 pub use proxy::{Proxy, Side};
 #[cfg(feature = "conformance")]
-pub use storage::{Check, Feature, Need, Storage, Suite, main};
+pub use storage::{Check, Feature, Need, Storage, Suite};
 #[cfg(feature = "conformance")]
 pub use subject::{Context, Start, Subject};

@@ -240,6 +240,25 @@ fn class(error: &tokio_postgres::Error) -> Class {
     }
 }
 
+/// The class of an error inside a transaction that is not to be committed, if it is no fault of what was asked in it: the
+/// server, the way to it, or another transaction is to blame.
+#[cfg(feature = "views")]
+pub(crate) fn class_of_server(error: &tokio_postgres::Error) -> Option<Class> {
+    let code = error.as_db_error().map(|db| db.code().code());
+    faulty_server(class(error), code.unwrap_or_default())
+}
+
+#[cfg(feature = "views")]
+fn faulty_server(class: Class, code: &str) -> Option<Class> {
+    match class {
+        // What is not committed has no outcome.
+        Class::Unavailable | Class::OutcomeUnknown => Some(Class::Unavailable),
+        Class::Corrupt => Some(class),
+        // Of what does not pass by itself only the operator and the machine; the rest may be the statement's.
+        Class::Backend => matches!(code.get(..2), Some("57" | "58")).then_some(class),
+    }
+}
+
 /// The table of SQLSTATEs: what passes by itself, what leaves the outcome open, what is broken, and the rest.
 fn class_of_code(code: &str) -> Class {
     match code {
@@ -284,6 +303,22 @@ mod tests {
             for code in codes.split_whitespace() {
                 assert_eq!(class_of_code(code), class, "{code}");
             }
+        }
+    }
+
+    #[cfg(feature = "views")]
+    #[test]
+    fn what_is_the_servers_is_no_fault_of_an_event() {
+        let fault = |code: &str| faulty_server(class_of_code(code), code);
+        for code in "08006 08007 25006 40001 40003 40P01 53300 55P03 57014 57P01 58030".split(' ') {
+            assert_eq!(fault(code), Some(Class::Unavailable), "{code}");
+        }
+        for code in ["57P04", "58P01"] {
+            assert_eq!(fault(code), Some(Class::Backend), "{code}");
+        }
+        assert_eq!(fault("XX001"), Some(Class::Corrupt));
+        for code in "22012 22P02 23505 23514 40002 42501 42P01 54000 P0001 XX000".split(' ') {
+            assert_eq!(fault(code), None, "{code}");
         }
     }
 }

@@ -20,14 +20,12 @@ use annals_state::{
     Commit, DocumentKey, DocumentPages, Got, Result, Scan, Scanned, StateCapabilities, StateError,
     StateStore, async_trait,
 };
-use deadpool_postgres::Object;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::adapter::PostgresAdapter;
-use crate::connection::session::Session;
 use crate::error::NAME;
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::{Failure, Outcome};
 use crate::state::statements::CAPABILITIES;
 
 /// How often a page or a get is tried whose connection is lost.
@@ -107,24 +105,15 @@ impl PostgresState {
     async fn read_once(&self, asked: &Asked) -> Outcome<Answer> {
         let shared = &self.adapter.shared;
         let [_, pool] = &shared.pools;
-        let options = &shared.store.options;
-        let client = pool.get().await?;
-        let session = Session::new(&client, options.prepares());
         let sql = &shared.state.sql;
-        let reading = async {
-            match asked {
-                Asked::Get(keys) => read::get(session, sql, keys).await.map(Answer::Got),
-                Asked::Page(progress) => {
-                    let page = read::page(session, sql, (**progress).clone()).await;
-                    page.map(|(progress, found)| Answer::Page(Box::new(progress), found))
-                }
+        let read = pool.run(&shared.store, async |session| match asked {
+            Asked::Get(keys) => read::get(session, sql, keys).await.map(Answer::Got),
+            Asked::Page(progress) => {
+                let page = read::page(session, sql, (**progress).clone()).await;
+                page.map(|(progress, found)| Answer::Page(Box::new(progress), found))
             }
-        };
-        let read = in_time(options.answer_limit(), reading).await;
-        if read.as_ref().is_err_and(Failure::lost_connection) {
-            drop(Object::take(client));
-        }
-        read
+        });
+        read.await
     }
 }
 

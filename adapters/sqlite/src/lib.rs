@@ -74,7 +74,7 @@ pub use adapter::SqliteAdapter;
 pub use annals_sql::schema::{SchemaError, SchemaStatus};
 pub use migration::Schema;
 pub use options::{SqliteOptions, Synchronous};
-#[cfg(feature = "views")]
+#[cfg(feature = "state")]
 pub use rusqlite;
 #[cfg(feature = "state")]
 pub use state::SqliteState;

@@ -7,14 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use annals::{
-    Append, BoxError, Error, EventId, EventStore, KnownIds, QueryItem, ReadOptions, Source,
-    StoredEvent, WriteCondition,
+    Append, BoxError, Error, EventId, EventStore, KnownIds, Position, QueryItem, ReadOptions,
+    SequenceNumber, Source, StoredEvent, WriteCondition,
 };
 use annals_state::{StateError, StateStore, Write};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 
-use super::tracked::Logged;
 use super::{LogUpTo, Out, Policy};
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
@@ -36,6 +35,13 @@ pub struct PolicySink<P> {
     /// Known once the processor begins.
     pub(super) claim: Option<Claim>,
     pub(super) logged: Option<Logged>,
+}
+
+/// How far a policy that is tracked in the log is, as its stream says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Logged {
+    pub(super) position: Option<Position>,
+    pub(super) to: SequenceNumber,
 }
 
 /// What follows from one event.

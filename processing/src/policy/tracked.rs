@@ -2,12 +2,13 @@
 //! input is decided on once, whatever the decision depends on.
 
 use annals::{
-    Append, CategoryName, Error, NewEvent, Position, QueryItem, SequenceNumber, Source,
-    StoredEvent, StreamId, StreamName, WriteCondition,
+    Append, CategoryName, Error, NewEvent, QueryItem, Source, StoredEvent, StreamId, StreamName,
+    WriteCondition,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, PolicySink};
+use super::Policy;
+use super::sink::{Logged, PolicySink};
 use crate::sink::{Batch, SinkError};
 use crate::tracking::LastEvent;
 
@@ -15,14 +16,7 @@ const CATEGORY: CategoryName = CategoryName::from_static("annals.tracking");
 /// How often one input is begun again because another processor decides, too, or a condition does not hold.
 const MAX_TRIES: u32 = 8;
 
-/// How far a policy is, as its stream says.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Logged {
-    position: Option<Position>,
-    to: SequenceNumber,
-}
-
-/// The payload of an event of that stream: the last input that was decided on.
+/// The payload of an event of the stream that says how far a policy is: the last input that was decided on.
 #[derive(Debug, Serialize, Deserialize)]
 struct TrackedEvent {
     input: LastEvent,

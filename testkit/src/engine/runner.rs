@@ -18,7 +18,7 @@ pub fn main<C: Contract>(suite: Suite<C>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(code) = C::serve(&suite) {
+    if let Some(code) = C::serve(&suite.context(String::new())) {
         return code;
     }
     let code = run(&suite);

@@ -7,34 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use annals::EventId;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::engine::{
-    Check, Context, Contract, Entry, Failure, Missing, Outcome, Report, Verdict, pace,
+    Check, Context, Contract, Entry, Failure, Flavour, Missing, Outcome, Profile, Report, Verdict,
+    pace,
 };
-
-/// How long the random checks go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// Few cases: for every run of the tests.
-    Quick,
-    /// Twenty times as many: for CI.
-    Full,
-    /// Each random check for this long.
-    Soak(Duration),
-}
-
-/// The tokio runtime that a check runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Flavour {
-    /// Everything on one thread.
-    CurrentThread,
-    /// So many worker threads.
-    MultiThread(usize),
-}
 
 /// A conformance suite over one harness.
 pub struct Suite<C: Contract> {
@@ -311,7 +289,7 @@ impl<C: Contract> Suite<C> {
     }
 
     /// The way to the store of this namespace.
-    pub(crate) fn context(&self, namespace: String) -> Context<C> {
+    pub(super) fn context(&self, namespace: String) -> Context<C> {
         Context {
             harness: Arc::clone(&self.harness),
             namespace,

@@ -1,116 +1,25 @@
 //! A small, right adapter in steps, each of which a specimen can bend.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use annals::adapter::{Bell, Facts, Wake, follow};
 use annals::{
-    Append, Capabilities, Clock, Direction, Error, EventId, EventPages, EventRecord, KnownIds,
-    Order, Page, Position, Query, ReadOptions, Result, SequenceNumber, Source, StorageAdapter,
-    StoredEvent, StreamId, SystemClock, Unmet, WriteCondition,
+    Append, Capabilities, Clock, Direction, Error, EventPages, KnownIds, Order, Page, Position,
+    Query, ReadOptions, Result, SequenceNumber, StorageAdapter, StoredEvent, StreamId, SystemClock,
+    WriteCondition,
 };
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::concurrency::StreamLocks;
-use annals_testkit::Gate;
+pub(super) use super::changes::{amend, but, count, dawdle, limit, retold, within};
+pub(super) use super::log::{Log, Shared};
 
 pub(super) const NAME: &str = "specimen";
-
-/// What all handles to one store share.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) log: Mutex<Log>,
-    /// Held by the append that is under way.
-    pub(super) writer: tokio::sync::Mutex<()>,
-    /// Rung after each append.
-    pub(super) bell: Bell,
-    /// Where an append stops before it commits, when a test armed it.
-    pub(super) gate: Mutex<Option<Arc<dyn Gate + 'static>>>,
-    /// What the log is taken back to.
-    pub(super) kept: Mutex<Log>,
-    /// For specimens that count something of their own.
-    pub(super) counter: AtomicU64,
-}
-
-impl Shared {
-    /// A panic under this lock can only be a test's own.
-    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops at the gate, if there is one.
-    pub(super) async fn pass_gate(&self) {
-        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(gate) = gate {
-            gate.pass().await;
-        }
-    }
-}
-
-/// Events in the order in which they were committed, with what is needed to find them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Log {
-    pub(super) events: Vec<StoredEvent>,
-    pub(super) streams: HashMap<StreamId, Vec<usize>>,
-    pub(super) ids: HashSet<EventId>,
-    /// The last sequence number that was given.
-    pub(super) last: u64,
-    /// Events that an index does not show, for specimens that have one: until so many calls were made.
-    pub(super) hidden: HashMap<EventId, u64>,
-    /// For specimens that count calls.
-    pub(super) calls: Arc<AtomicU64>,
-    /// For specimens that lock parts of the log.
-    pub(super) partitions: Arc<StreamLocks>,
-}
-
-impl Log {
-    pub(super) fn len_of(&self, stream: &StreamId) -> usize {
-        self.streams.get(stream).map_or(0, Vec::len)
-    }
-
-    pub(super) fn last_of(&self, stream: &StreamId) -> Option<&StoredEvent> {
-        self.events.get(*self.streams.get(stream)?.last()?)
-    }
-
-    pub(super) fn push(&mut self, event: StoredEvent) {
-        self.streams.entry(event.stream.clone()).or_default().push(self.events.len());
-        self.ids.insert(event.event.id);
-        self.last = self.last.max(event.sequence_number.value());
-        self.events.push(event);
-    }
-
-    pub(super) fn push_all(&mut self, events: &[StoredEvent]) {
-        events.iter().for_each(|event| self.push(event.clone()));
-    }
-
-    /// The events that may match, in order: of one stream only that stream's.
-    pub(super) fn candidates(
-        &self,
-        query: &Query,
-    ) -> Box<dyn DoubleEndedIterator<Item = &StoredEvent> + '_> {
-        let Some(Source::Stream(stream)) = query.scope() else {
-            return Box::new(self.events.iter());
-        };
-        let places = self.streams.get(&stream).map(Vec::as_slice).unwrap_or_default();
-        Box::new(places.iter().map(|place| &self.events[*place]))
-    }
-
-    pub(super) fn first_match(
-        &self,
-        query: &Query,
-        after: SequenceNumber,
-    ) -> Option<SequenceNumber> {
-        let mut found = self.candidates(query);
-        let event = found.find(|event| event.sequence_number > after && query.matches(event));
-        event.map(|event| event.sequence_number)
-    }
-}
 
 /// The steps of an adapter. The defaults are right; a specimen overrides the step that it gets wrong.
 #[async_trait]
@@ -382,37 +291,6 @@ pub(super) fn waits(
     }
 }
 
-/// Whether the event lies within the bounds of the read.
-/// The same value after a change.
-pub(super) fn but<T: Clone>(value: &T, change: impl FnOnce(&mut T)) -> T {
-    let mut value = value.clone();
-    change(&mut value);
-    value
-}
-
-/// How many events `writes` have together.
-pub(super) fn count(writes: &[Append]) -> usize {
-    writes.iter().map(|write| write.events.len()).sum()
-}
-
-pub(super) fn within(event: &StoredEvent, options: &ReadOptions) -> bool {
-    event.sequence_number > options.after
-        && options.until.is_none_or(|until| event.sequence_number <= until)
-        && options.allows_position(event.position)
-}
-
-/// How many events the read gives at most.
-pub(super) fn limit(options: &ReadOptions) -> usize {
-    usize::try_from(options.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
-}
-
-/// Changes what the event says.
-pub(super) fn amend(event: &mut StoredEvent, change: impl FnOnce(&mut EventRecord)) {
-    let mut record = event.clone().into_record();
-    change(&mut record);
-    *event = record.into();
-}
-
 /// A handle to a bent store.
 #[derive(Debug)]
 pub(super) struct Bent<B> {
@@ -519,23 +397,6 @@ pub(super) fn live<B: Bend>(
         Some((Ok(Page::new(events, through)), (Some(left), Some(through))))
     };
     stream::unfold((Some(options), None), move |left| std::future::ready(page(left))).boxed()
-}
-
-/// The outcome, with a refusal told otherwise.
-pub(super) fn retold<T>(outcome: Result<T>, change: impl FnOnce(&mut Unmet)) -> Result<T> {
-    outcome.map_err(|mut error| {
-        if let Error::ConditionFailed(unmet) = &mut error {
-            change(unmet);
-        }
-        error
-    })
-}
-
-/// Lets other tasks run, a few times.
-pub(super) async fn dawdle() {
-    for _ in 0..3 {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// What a read gives when it does not see some events.

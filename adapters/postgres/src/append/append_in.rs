@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use annals::{Error, Order, Result};
 use annals_sql::placing::Placement;
-use deadpool_postgres::Object;
 use hashbrown::HashSet;
 use tokio_postgres::types::Type;
 
@@ -15,7 +14,7 @@ use crate::append::plan::plan;
 use crate::append::transact::ask_under_lock;
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::Outcome;
 use crate::follow::notification::encode;
 use crate::lookup::facts::{Facts, Work};
 use crate::lookup::history::History;
@@ -78,14 +77,8 @@ async fn append(
         match beside {
             // Committed at once: nobody waits for the end of this transaction to use the same names.
             Some(beside) if !names.is_empty() => {
-                let client = beside.get().await?;
-                let session = Session::new(&client, store.options.prepares());
-                let made = make_names(store, session, &names);
-                let made = in_time(store.options.answer_limit(), made).await;
-                if made.as_ref().is_err_and(Failure::lost_connection) {
-                    drop(Object::take(client));
-                }
-                made?;
+                let made = async |session: Session<'_>| make_names(store, session, &names).await;
+                beside.run(store, made).await?;
             }
             _ => make_names(store, session, &names).await?,
         }

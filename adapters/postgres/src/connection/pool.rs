@@ -17,7 +17,7 @@ use crate::connection::dial::{SESSION_MARK, check, manager};
 use crate::connection::passwords::with_password;
 use crate::connection::runtime::Engine;
 use crate::connection::session::Session;
-use crate::error::{Failure, NAME, Outcome, micros_since, needs_pooler_option};
+use crate::error::{Failure, NAME, Outcome, in_time, micros_since, needs_pooler_option};
 use crate::options::PostgresOptions;
 use crate::store::Store;
 
@@ -94,6 +94,22 @@ impl Connections {
         let micros = micros_since(begun);
         tracing::event!(name: "annals.connection", target: "annals", Level::TRACE, adapter = NAME, micros);
         got.unwrap_or(Err(refused))
+    }
+
+    /// What `work` makes of a connection, within the time that an answer may take. A connection that is lost meanwhile is
+    /// not used again.
+    pub(crate) async fn run<T>(
+        &self,
+        store: &Store,
+        work: impl AsyncFnOnce(Session<'_>) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let client = self.get().await?;
+        let session = Session::new(&client, store.options.prepares());
+        let done = in_time(store.options.answer_limit(), work(session)).await;
+        if done.as_ref().is_err_and(Failure::lost_connection) {
+            drop(Object::take(client));
+        }
+        done
     }
 
     async fn wait(&self, refused: &mut Failure) -> Outcome<Object> {

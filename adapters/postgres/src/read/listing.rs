@@ -5,13 +5,12 @@ use std::num::NonZeroUsize;
 use annals::adapter::check_list;
 use annals::{CategoryName, CategorySummary, Error, Result, StreamName, StreamSummary};
 use annals_sql::{Listed, to_column};
-use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
 use crate::adapter::PostgresAdapter;
-use crate::connection::session::{Session, Value};
+use crate::connection::session::Value;
 use crate::error::NAME;
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::{Failure, Outcome};
 use crate::lookup::values::Micros;
 
 /// How often a list is asked for again after its connection was lost.
@@ -78,16 +77,11 @@ impl PostgresAdapter {
     }
 
     async fn try_list(&self, sql: &str, values: &[Value<'_>]) -> Outcome<Vec<Listed>> {
-        let options = &self.shared.store.options;
         let [_, reading] = &self.shared.pools;
-        let client = reading.get().await?;
-        let session = Session::new(&client, options.prepares());
-        let rows = in_time(options.answer_limit(), session.query(sql, values)).await;
-        if rows.as_ref().is_err_and(Failure::lost_connection) {
-            drop(Object::take(client));
-        }
+        let rows =
+            reading.run(&self.shared.store, async |session| session.query(sql, values).await);
         let mut listed = Vec::new();
-        for row in rows? {
+        for row in rows.await? {
             let time = |column| Ok::<_, Failure>(row.try_get::<_, Option<Micros>>(column)?);
             listed.push(Listed {
                 name: row.try_get(0)?,

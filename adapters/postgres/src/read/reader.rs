@@ -8,7 +8,6 @@ use annals_sql::{
     Bounds, Cache, Dictionary, Item, NameIds, PageSource, RawEvent, Scan, Scope, Select, Turn,
     Want, resolve, select,
 };
-use deadpool_postgres::Object;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::Type;
@@ -17,7 +16,7 @@ use crate::connection::pool::Connections;
 use crate::connection::runtime::Engine;
 use crate::connection::session::{Session, Value, values};
 use crate::error::NAME;
-use crate::error::{Outcome, in_time};
+use crate::error::Outcome;
 use crate::lookup::decode::{Raw, decode, events, numbers, raw_events};
 use crate::lookup::facts::Facts;
 use crate::lookup::history::History;
@@ -86,21 +85,21 @@ impl Reader {
     }
 
     async fn try_page(&self, scan: &mut Scan) -> Outcome<Page> {
-        let client = self.pool.get().await?;
-        let mut memory = self.recall();
-        if scan.generation() != memory.generation {
-            // Its numbers are of a history that was forgotten.
-            scan.restart(memory.generation);
-        }
-        let page = self.on(&client, scan, &mut memory);
-        let page = in_time(self.store.options.answer_limit(), page).await;
-        match &page {
-            Ok(page) => self.remember(memory, page),
-            Err(failure) if failure.is_outdated() => self.forget(memory.generation),
-            Err(failure) if failure.lost_connection() => drop(Object::take(client)),
-            Err(_) => {}
-        }
-        page
+        let page = self.pool.run(&self.store, async |session| {
+            let mut memory = self.recall();
+            if scan.generation() != memory.generation {
+                // Its numbers are of a history that was forgotten.
+                scan.restart(memory.generation);
+            }
+            let page = self.on(session, scan, &mut memory).await;
+            match &page {
+                Ok(page) => self.remember(memory, page),
+                Err(failure) if failure.is_outdated() => self.forget(memory.generation),
+                Err(_) => {}
+            }
+            page
+        });
+        page.await
     }
 
     fn recall(&self) -> Memory {
@@ -142,8 +141,12 @@ impl Reader {
         }
     }
 
-    async fn on(&self, client: &Object, scan: &mut Scan, memory: &mut Memory) -> Outcome<Page> {
-        let session = Session::new(client, self.store.options.prepares());
+    async fn on(
+        &self,
+        session: Session<'_>,
+        scan: &mut Scan,
+        memory: &mut Memory,
+    ) -> Outcome<Page> {
         let mut needs_head = false;
         if scan.items().is_none() {
             if let Some(stream) = self.unknown_stream(scan) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use annals::{BoxError, EventStore, StoredEvent};
 use annals_processing::{Batch, Processor, Sink, SinkError, Timer, async_trait};
+use annals_sql::fault::Fault;
 use annals_state::{Commit, StateError, Write};
 use deadpool_postgres::{Object, Transaction as Pooled};
 use tokio_postgres::{IsolationLevel, Transaction};
 
 use super::writer::told;
 use crate::adapter::PostgresAdapter;
-use crate::error::{Failure, NAME, in_time};
+use crate::error::{Failure, NAME, class_of_server, in_time};
 
 /// A view in tables of its own, in the database of the log or of the state. Each batch of events is one transaction, with
 /// the tracking of the processor in it: after any kill the tables hold each event once.
@@ -166,23 +167,13 @@ pub(super) async fn connection(adapter: &PostgresAdapter) -> Result<Object, Stat
     pool.get().await.map_err(told)
 }
 
-/// The error of the driver that passes by itself, or what it was.
+/// The error of the driver that is no fault of an event, or what it was.
 fn passing(error: BoxError) -> Result<StateError, BoxError> {
-    let is_passing = |error: &tokio_postgres::Error| {
-        error.is_closed()
-            || error.code().is_some_and(|code| {
-                let code = code.code();
-                let classes = ["08", "53", "57", "58", "40"];
-                classes.iter().any(|class| code.starts_with(class)) || code == "55P03"
-            })
-    };
-    if !error.downcast_ref::<tokio_postgres::Error>().is_some_and(is_passing) {
-        return Err(error);
+    let error = error.downcast::<tokio_postgres::Error>()?;
+    match class_of_server(&error) {
+        Some(class) => Ok(Fault::new(class, *error).state_error(NAME)),
+        None => Err(error),
     }
-    Ok(match error.downcast::<tokio_postgres::Error>() {
-        Ok(error) => StateError::unavailable(error),
-        Err(error) => StateError::unavailable(error),
-    })
 }
 
 pub(super) async fn begin<'c>(

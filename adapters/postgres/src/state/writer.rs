@@ -8,13 +8,12 @@ use annals_sql::documents::state_error;
 use annals_sql::oneshot;
 use annals_sql::queue::{Intake, Message, Queue, Room};
 use annals_state::{Commit, Result, StateError};
-use deadpool_postgres::Object;
 use tokio::sync::Semaphore;
 
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
 use crate::error::NAME;
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::{Failure, Outcome};
 use crate::state::call::{self, Touched};
 use crate::state::statements::Statements;
 use crate::store::Store;
@@ -168,15 +167,9 @@ impl Writer {
     }
 
     async fn call_once(&self, commits: &[&Commit], patience: Duration) -> Outcome<Vec<Result<()>>> {
-        let client = self.pool.get().await?;
-        let options = &self.store.options;
-        let session = Session::new(&client, options.prepares());
-        let calling = call::commit(session, &self.sql, commits, patience);
-        let made = in_time(options.answer_limit(), calling).await;
-        if made.as_ref().is_err_and(Failure::lost_connection) {
-            drop(Object::take(client));
-        }
-        made
+        let call =
+            async |session: Session<'_>| call::commit(session, &self.sql, commits, patience).await;
+        self.pool.run(&self.store, call).await
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use annals::{Page, Query, ReadOptions, Source, StoredEvent, StreamId, WriteCondition};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Fuse};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checks::support::ledger::{Ledger, most};
 use crate::checks::support::read_world::select;
@@ -210,4 +211,34 @@ pub(crate) async fn feed(
         ledger.one(stream, batch, WriteCondition::Always).await?;
     }
     Ok(())
+}
+
+/// A follow in a task of its own, which sends how many own events it has so far after each page.
+pub(crate) fn task(
+    tasks: &mut JoinSet<Outcome>,
+    store: &Subject,
+    query: &Query,
+    events: usize,
+) -> watch::Receiver<usize> {
+    let mut follow = Follow::new(store, query, ReadOptions::default());
+    let (sender, receiver) = watch::channel(0);
+    tasks.spawn(async move {
+        while follow.found.len() < events {
+            follow.eventually().await?;
+            let _ = sender.send(follow.found.len());
+        }
+        Ok(())
+    });
+    receiver
+}
+
+/// Waits until all tasks of followers have ended well.
+pub(crate) async fn join(mut tasks: JoinSet<Outcome>) -> Outcome {
+    let ended = async {
+        while let Some(done) = tasks.join_next().await {
+            done.map_err(|error| Failure::new(error.to_string()))??;
+        }
+        Ok(())
+    };
+    within(LIMIT * 2, "the tasks of followers", ended).await?
 }

@@ -2,24 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod narrow;
+#[path = "../support/mod.rs"]
 mod support;
+mod wild;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals::{
-    Append, BoxError, Capabilities, Context, EventPages, EventStore, KnownIds, NewEvent, Order,
-    Projector, Query, QueryItem, ReadOptions, Source, StorageAdapter, StoredEvent, StreamId,
-    WriteCondition,
+    BoxError, Context, EventStore, NewEvent, Projector, Query, QueryItem, ReadOptions, Source,
+    StoredEvent, StreamId, WriteCondition,
 };
 use annals_processing::{
     LogUpTo, Out, Policy, PolicySink, ProcessingError, Processor, async_trait,
 };
-use annals_state::StateStore;
-use annals_testkit::processing::{Chaos, Interleaving, Odds};
+use annals_testkit::processing::Odds;
 use futures_executor::block_on;
-use support::{SECOND, World};
+use narrow::Narrow;
+use support::World;
+use wild::Wild;
 
 fn query(category: &'static str) -> QueryItem {
     QueryItem::new(Source::Category(annals::CategoryName::from_static(category)))
@@ -128,76 +131,6 @@ fn y1_output_has_derived_ids_and_the_causes_of_its_input() {
         assert_eq!(metadata[Context::CORRELATION_ID], "request-7");
         assert_eq!(metadata[Context::CAUSATION_ID], input[0].id().to_string());
     });
-}
-
-struct Wild {
-    world: World,
-    state: Chaos<Arc<dyn StateStore>>,
-    log: Chaos<Arc<dyn StorageAdapter>>,
-    store: EventStore,
-}
-
-impl Wild {
-    fn new(seed: u64, adapter: impl Fn(&World) -> Arc<dyn StorageAdapter>) -> Self {
-        let world = World::new();
-        let state = Chaos::new(Arc::clone(&world.state), seed, Odds::CALM);
-        let log = Chaos::new(adapter(&world), seed ^ 0xfeed, Odds::CALM);
-        Self { store: EventStore::new(log.clone()), world, state, log }
-    }
-
-    fn set(&self, odds: Odds) {
-        self.state.set(odds);
-        self.log.set(odds);
-    }
-
-    fn processor<P: Policy>(
-        &self,
-        batch: usize,
-        sink: impl Fn(&EventStore, Arc<dyn StateStore>) -> PolicySink<P>,
-    ) -> Processor {
-        let state: Arc<dyn StateStore> = Arc::new(self.state.clone());
-        let sink = sink(&self.store, Arc::clone(&state));
-        let timer = self.world.timer.clone();
-        let made = Processor::sink("bills", &self.store, state, sink, timer).unwrap();
-        made.with_batch(batch, 1 << 20).with_poison_after(1_000).with_takeover(SECOND)
-    }
-
-    /// Runs two processors of one name again and again, kills them anywhere, lets the stores fail, and settles at the end.
-    fn torment<P: Policy>(
-        &self,
-        seed: u64,
-        sink: impl Fn(&EventStore, Arc<dyn StateStore>) -> PolicySink<P> + Copy,
-    ) {
-        let mut tasks: Interleaving = self.world.tasks(seed);
-        let world = self.world.clone();
-        tasks.spawn(async move {
-            for nth in 0..40 {
-                if nth % 5 == 0 {
-                    annals_processing::Timer::sleep(&world.timer, SECOND / 7).await;
-                }
-                world.append(&format!("o-{}", nth % 3), &["placed"]).await;
-            }
-        });
-        for round in 0..30 {
-            self.set(if round % 2 == 0 { Odds::WILD } else { Odds::CALM });
-            let mut running = Vec::new();
-            for _ in 0..=tasks.draw(2) {
-                let processor = self.processor(1 + tasks.draw(9), sink);
-                running.push(tasks.spawn(async move { processor.run().await.unwrap() }));
-            }
-            let steps = 1 + tasks.draw(120);
-            tasks.steps(steps);
-            for task in running {
-                tasks.kill(task);
-            }
-        }
-        self.set(Odds::CALM);
-        while block_on(all(&self.world.store, query("orders"))).len() < 40 {
-            assert!(tasks.step());
-        }
-        let mut last = self.processor(7, sink);
-        tasks.block_on(async move { last.settle().await.unwrap() });
-    }
 }
 
 #[test]
@@ -507,55 +440,4 @@ fn y1_two_policies_and_two_names_of_one_policy_do_not_collide() {
         let causes = caused(&world.store, "bills").await;
         assert!(causes.len() == 6 && causes.values().all(|count| *count == 2), "{causes:?}");
     });
-}
-
-/// The memory adapter with less than it can do.
-#[derive(Debug, Clone)]
-struct Narrow {
-    inner: annals_memory::MemoryAdapter,
-    capabilities: Capabilities,
-}
-
-impl Narrow {
-    fn with(world: &World, change: impl Fn(Capabilities) -> Capabilities) -> Self {
-        let inner = world.adapter.clone();
-        let capabilities = change(inner.capabilities());
-        Self { inner, capabilities }
-    }
-
-    fn one_stream(world: &World) -> Self {
-        Self::with(world, |all| all.with_multi_stream_append(false))
-    }
-
-    fn ordered_by_category(world: &World) -> Self {
-        Self::with(world, |all| all.with_order(Order::Category))
-    }
-
-    fn forgetful(world: &World) -> Self {
-        Self::with(world, |all| all.with_known_ids(KnownIds::Recent))
-    }
-}
-
-#[async_trait]
-impl StorageAdapter for Narrow {
-    fn name(&self) -> &'static str {
-        "narrow"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities
-    }
-
-    async fn append(&self, writes: Vec<Append>) -> annals::Result<Vec<StoredEvent>> {
-        self.capabilities.check_append("narrow", &writes)?;
-        self.inner.append(writes).await
-    }
-
-    fn read(&self, query: Query, options: ReadOptions) -> EventPages {
-        self.inner.read(query, options)
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
-    }
 }

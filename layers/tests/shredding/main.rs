@@ -7,7 +7,10 @@
     reason = "a test that panics fails, as it should"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod fixtures;
+mod wrapped;
 
 use std::sync::Arc;
 
@@ -16,13 +19,12 @@ use annals::{
     StorageAdapter, StoredEvent, StreamId, WriteCondition,
 };
 use annals_layers::{
-    Chained, DataKeyId, DecodeError, IsForgotten, Key, KeyId, KeyRing, Personal, Shredding,
-    StoredKeys, Subject, SubjectKeys, Undecodable,
+    Chained, DecodeError, IsForgotten, Personal, Shredding, StoredKeys, Subject, SubjectKeys,
+    Undecodable,
 };
 use annals_memory::{MemoryAdapter, MemoryState};
-use annals_state::{CollectionName, DocumentKey, Expected, Scan, StateStore, Write};
-use common::{key, ring};
-use futures_util::future::join_all;
+use annals_state::{CollectionName, Scan, StateStore};
+use common::ring;
 use futures_util::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -378,134 +380,6 @@ async fn l15_a_chain_is_verified_the_same_after_a_subject_was_forgotten() -> Out
     assert_eq!((after.events, &after.findings), (5, &vec![]));
     assert_eq!(after, before);
     Ok(())
-}
-
-#[tokio::test]
-async fn l21_many_who_ask_at_once_get_one_key() -> Outcome {
-    let (state, ada) = (Arc::new(MemoryState::new()), subject("ada"));
-    let handles: Vec<_> =
-        (0..16).map(|_| StoredKeys::new(Arc::clone(&state) as _, ring())).collect();
-    let keys = join_all(handles.iter().map(|keys| keys.current(&ada))).await;
-    let ids: Vec<DataKeyId> = keys.into_iter().map(|key| key.unwrap().0).collect();
-    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn l21_keys_are_wrapped_by_a_master_key_and_can_be_wrapped_anew() -> Outcome {
-    let store = Store::new();
-    for name in ["ada", "bob", "eve"] {
-        store.append(json(&format!(r#"{{"$personal":"{name}","value":1}}"#))).await?;
-    }
-    store.keys.forget(&subject("eve")).await?;
-    let before = store.read().await?;
-    // Another master key under the same id, and a ring without the key.
-    let wrong = KeyRing::new(KeyId(7), &Key::generate()?);
-    let lacking = KeyRing::new(KeyId(8), &key());
-    for (ring, is_corrupt) in [(wrong, true), (lacking, false)] {
-        let keys = Arc::new(StoredKeys::new(Arc::clone(&store.state) as _, ring));
-        let layer = Shredding::new(store.memory.clone(), keys)?;
-        let error = all(&layer).await.unwrap_err();
-        assert_eq!(matches!(error, Error::Corrupt(_)), is_corrupt, "{error}");
-        assert!(matches!(error, Error::Corrupt(_) | Error::Backend(_)), "{error}");
-    }
-    let master = ring();
-    master.add(KeyId(8), &Key::generate()?)?;
-    master.activate(KeyId(8))?;
-    let keys = Arc::new(StoredKeys::new(Arc::clone(&store.state) as _, master.clone()));
-    assert_eq!((keys.rewrap().await?, keys.rewrap().await?), (2, 0));
-    master.remove(KeyId(7))?;
-    let layer = Shredding::new(store.memory.clone(), keys)?;
-    assert_eq!(all(&layer).await?, before);
-    Ok(())
-}
-
-#[tokio::test]
-async fn l21_a_wrapped_key_that_is_given_to_another_subject_is_corrupt() -> Outcome {
-    let store = Store::new();
-    for name in ["ada", "bob"] {
-        store.append(json(&format!(r#"{{"$personal":"{name}","value":1}}"#))).await?;
-    }
-    let documents = all_documents(&*store.state).await;
-    let keys: Vec<_> =
-        documents.iter().filter(|it| it.key.collection.as_str() == "annals.subject_keys").collect();
-    let moved = Write::put(keys[0].key.clone(), keys[1].body.clone(), Expected::Any);
-    store.state.commit(annals_state::Commit::new([moved])).await?;
-    assert!(matches!(store.read().await, Err(Error::Corrupt(_))));
-    // A subject's key that is gone is not made anew in silence.
-    let ada = DocumentKey::new("annals.subjects", "ada")?;
-    assert!(documents.iter().any(|document| document.key == ada));
-    let gone = keys.iter().map(|key| Write::delete(key.key.clone(), Expected::Any));
-    store.state.commit(annals_state::Commit::new(gone)).await?;
-    assert!(matches!(store.keys.current(&subject("ada")).await, Err(Error::Corrupt(_))));
-    Ok(())
-}
-
-#[tokio::test]
-async fn l22_neither_values_nor_keys_are_shown() -> Outcome {
-    let store = Store::new();
-    let event = NewEvent::json("enrolled", &enrolled())?;
-    store.append(event).await?;
-    let (_, data_key) = store.keys.current(&subject("ada")).await?;
-    let refused = store.append(json(r#"{"$personal":"ada","value":"Lovelace", "x":1}"#)).await;
-    let shown = format!(
-        "{:?} {:?} {:?} {data_key:?} {refused:?} {:?}",
-        enrolled().student,
-        store.layer,
-        store.keys,
-        store.keys.find(&[]).await?
-    );
-    assert!(!shown.contains("Lovelace"), "{shown}");
-    assert!(shown.contains("Personal(\"ada\", ..)") && shown.contains("Key(..)"), "{shown}");
-    Ok(())
-}
-
-/// What version 1 stored: a sealed value, and the document of its key.
-const FIXTURES: &str = include_str!("fixtures/personal.txt");
-
-fn fixed() -> NewEvent {
-    let id = "018f4d6e-0000-7000-8000-00000000002a".parse().unwrap();
-    let at = time::macros::datetime!(2024-05-06 07:08:09.101112 UTC);
-    let payload = r#"{"who":{"$personal":"ada","value":"Ada"},"what":1}"#;
-    let payload = Payload::json_bytes(payload).unwrap();
-    NewEvent::from_parts(id, "kept".try_into().unwrap(), payload, at)
-}
-
-#[tokio::test]
-async fn l23_sealed_values_of_every_version_are_read_for_ever() -> Outcome {
-    let mut versions = 0;
-    for line in FIXTURES.lines().filter(|line| !line.starts_with('#')) {
-        let mut parts = line.split(' ');
-        let [id, wrapped, payload] = [(); 3].map(|()| parts.next().unwrap());
-        let body: Vec<u8> = (0..wrapped.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&wrapped[at..at + 2], 16).unwrap())
-            .collect();
-        let store = Store::new();
-        let document = DocumentKey::new("annals.subject_keys", id)?;
-        let body = Payload::from_store(Encoding::from_static("annals-subject-key"), body);
-        let write = Write::put(document, body, Expected::Absent);
-        store.state.commit(annals_state::Commit::new([write])).await?;
-        let mut stored = fixed();
-        stored.payload = Payload::json_bytes(payload.to_owned())?;
-        assert_eq!(tampered(&store, EARTH, stored).await?.event, fixed());
-        versions += 1;
-    }
-    assert_eq!(versions, 1);
-    Ok(())
-}
-
-/// Makes the line of a further version: `cargo test --test shredding print_fixtures -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "makes fixtures of a new version"]
-async fn print_fixtures() {
-    let store = Store::new();
-    store.append(fixed()).await.unwrap();
-    let documents = all_documents(&*store.state).await;
-    let key = documents.last().unwrap();
-    let hex =
-        key.body.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    println!("{} {hex} {}", key.key.id, text(&store.raw().await[0]));
 }
 
 fn value() -> impl Strategy<Value = serde_json::Value> {

@@ -8,7 +8,10 @@
     reason = "a test that panics fails, as it should"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod frames;
+mod keys;
 
 use std::sync::Arc;
 
@@ -17,14 +20,12 @@ use annals::{
     ReadOptions, SequenceNumber, StorageAdapter, StoredEvent, StreamId, Tags, WriteCondition,
 };
 use annals_layers::{
-    Clear, Codec, Compression, DecodeError, Dictionary, Encoded, Key, KeyId, KeyProvider, KeyRing,
-    Sealed, Undecodable,
+    Clear, Codec, Compression, DecodeError, Dictionary, Encoded, Key, KeyId, KeyRing, Sealed,
+    Undecodable,
 };
 use annals_memory::MemoryAdapter;
-use annals_testkit::NewEventBuilder;
 use common::{ring, sealed};
 use futures_util::StreamExt;
-use proptest::prelude::*;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -449,196 +450,4 @@ async fn l11_capabilities_are_those_inside_with_less_room() -> Outcome {
     store.append([event.clone()], WriteCondition::Always).await?;
     assert_eq!(store.latest().await?.unwrap().event, event);
     Ok(())
-}
-
-#[tokio::test]
-async fn keys_rotate_and_a_nonce_is_never_used_twice() -> Outcome {
-    let keys = ring();
-    let memory = MemoryAdapter::new();
-    let store =
-        EventStore::new(Encoded::new(memory.clone(), Codec::new().with_keys(keys.clone()))?);
-    let batch: Vec<_> = (0..500).map(|_| event("same")).collect();
-    store.stream(EARTH).append(batch, WriteCondition::Always).await?;
-    keys.add(KeyId(8), &Key::generate()?)?;
-    keys.activate(KeyId(8))?;
-    store.stream(EARTH).append([event("new")], WriteCondition::Always).await?;
-    assert_eq!(store.stream(EARTH).read(ReadOptions::default()).into_vec().await?.len(), 501);
-    let raw = EventStore::new(memory).stream(EARTH).read(ReadOptions::default()).into_vec().await?;
-    let mut nonces: Vec<_> =
-        raw.iter().map(|event| event.payload().as_bytes().slice(6..18)).collect();
-    assert_eq!(raw[500].payload().as_bytes()[2..6], [0, 0, 0, 8]);
-    nonces.sort();
-    nonces.dedup();
-    assert_eq!(nonces.len(), 501);
-
-    assert!(keys.remove(KeyId(8)).is_err() && keys.activate(KeyId(1)).is_err());
-    assert!(keys.add(KeyId(7), &Key::generate()?).is_err(), "an id names one key");
-    keys.remove(KeyId(7))?;
-    let lost = store.stream(EARTH).read(ReadOptions::default()).into_vec().await.unwrap_err();
-    assert_eq!(Undecodable::of(&lost).unwrap().cause, DecodeError::UnknownKey(7));
-    Ok(())
-}
-
-#[derive(Debug)]
-struct Provider(Vec<(KeyId, Key)>, KeyId);
-
-#[annals::adapter::async_trait]
-impl KeyProvider for Provider {
-    async fn keys(&self) -> annals::Result<Vec<(KeyId, Key)>> {
-        Ok(self.0.clone())
-    }
-
-    async fn active(&self) -> annals::Result<KeyId> {
-        Ok(self.1)
-    }
-}
-
-#[tokio::test]
-async fn a_provider_changes_a_ring_whole_or_not_at_all() -> Outcome {
-    let keys = ring();
-    let (second, third) = (Key::generate()?, Key::generate()?);
-    keys.refresh(&Provider(vec![(KeyId(8), second.clone())], KeyId(8))).await?;
-    assert_eq!((keys.active(), keys.ids()), (KeyId(8), vec![KeyId(7), KeyId(8)]));
-    for wrong in [
-        Provider(vec![(KeyId(9), third.clone()), (KeyId(7), second)], KeyId(9)),
-        Provider(vec![(KeyId(9), third)], KeyId(10)),
-    ] {
-        assert!(matches!(keys.refresh(&wrong).await, Err(Error::Invalid(_))));
-        assert_eq!((keys.active(), keys.ids()), (KeyId(8), vec![KeyId(7), KeyId(8)]));
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn l22_debug_and_errors_show_neither_key_nor_plaintext() -> Outcome {
-    let text = "c2VjcmV0LWtleS1vZi10aGlydHktdHdvLWJ5dGVzISE=";
-    let key = Key::from_base64(text)?;
-    let keys = KeyRing::new(KeyId(3), &key);
-    let codec = Codec::new().with_keys(keys.clone()).with_compression(Compression::Zstd(3));
-    let layer = Encoded::new(MemoryAdapter::new(), codec.clone())?;
-    let stored = raw(codec.clone(), event(SECRET)).await?;
-    let forged =
-        one(sealed().with_keys(KeyRing::new(KeyId(3), &Key::generate()?)), stored.event.clone())
-            .await;
-    let shown =
-        format!("{key:?} {keys:?} {codec:?} {layer:?} {forged:?} {}", forged.as_ref().unwrap_err());
-    for hidden in ["secret-key", "115, 101, 99", text, SECRET] {
-        assert!(!shown.contains(hidden), "{shown}");
-    }
-    assert!(shown.starts_with("Key(..)"));
-    let bad = format!(
-        "{:?} {}",
-        Key::from_base64("c2VjcmV0").unwrap_err(),
-        Key::from_base64("!c2Vj").unwrap_err()
-    );
-    assert!(!bad.contains("c2V"));
-    Ok(())
-}
-
-/// Frames of version 1 as this crate first wrote them, by `print_fixtures`.
-const FIXTURES: &str = include_str!("fixtures/frames.txt");
-
-fn fixed_event() -> NewEvent {
-    let id = "018f4d6e-0000-7000-8000-00000000002a".parse().unwrap();
-    let at = time::macros::datetime!(2024-05-06 07:08:09.101112 UTC);
-    let payload =
-        Payload::json_bytes(format!("[{}]", ["{\"city\":\"Ulm\",\"sum\":12}"; 12].join(",")))
-            .unwrap();
-    NewEvent::from_parts(id, EventName::from_static("kept"), payload, at)
-        .with_tags(Tags::parse(["a", "b"]).unwrap())
-        .with_metadata(Metadata::json_bytes("{ \"by\": 1.0 }").unwrap())
-}
-
-fn fixed_codecs() -> Vec<(&'static str, Codec)> {
-    let gcm = |bytes: usize| KeyRing::new(KeyId(1), &Key::aes_gcm(&vec![3; bytes]).unwrap());
-    let words =
-        b"{\"city\":\"Ulm\",\"sum\":12} a dictionary of raw content, which needs no training"
-            .repeat(3);
-    let dictionary = Dictionary::new(9, &words, 3);
-    vec![
-        ("clear-zlib", Codec::new().with_compression(Compression::Zlib(6))),
-        ("clear-zstd", Codec::new().with_compression(Compression::Zstd(3))),
-        (
-            "clear-dictionary",
-            Codec::new().with_compression(Compression::Dictionary(dictionary.clone())),
-        ),
-        ("siv-raw", Codec::new().with_keys(ring())),
-        ("siv-zstd", Codec::new().with_keys(ring()).with_compression(Compression::Zstd(3))),
-        (
-            "siv-dictionary",
-            Codec::new().with_keys(ring()).with_compression(Compression::Dictionary(dictionary)),
-        ),
-        ("gcm128-zlib", Codec::new().with_keys(gcm(16)).with_compression(Compression::Zlib(6))),
-        ("gcm192-raw", Codec::new().with_keys(gcm(24))),
-        ("gcm256-zlib", Codec::new().with_keys(gcm(32)).with_compression(Compression::Zlib(6))),
-    ]
-}
-
-#[tokio::test]
-async fn l23_frames_of_every_version_are_read_for_ever() -> Outcome {
-    let codecs = fixed_codecs();
-    let mut seen = 0;
-    for line in FIXTURES.lines().filter(|line| !line.starts_with('#')) {
-        let (name, hex) = line.split_once(' ').unwrap();
-        let (_, codec) = codecs.iter().find(|(what, _)| *what == name).unwrap();
-        let bytes: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-            .collect();
-        let mut stored = fixed_event();
-        stored.metadata = None;
-        stored.payload = Payload::from_store(Encoding::from_static("annals-frame"), bytes);
-        let back = one(codec.clone(), stored).await?;
-        assert_eq!(back.event, fixed_event(), "{name}");
-        seen += 1;
-    }
-    assert_eq!(seen, codecs.len());
-    Ok(())
-}
-
-/// Makes the lines of a further version's fixtures: `cargo test --test seals print_fixtures -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "makes fixtures of a new version"]
-async fn print_fixtures() {
-    for (name, codec) in fixed_codecs() {
-        let stored = raw(codec, fixed_event()).await.unwrap();
-        let hex: String = stored
-            .payload()
-            .as_bytes()
-            .iter()
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        println!("{name} {hex}");
-    }
-}
-
-proptest! {
-    /// A frame of arbitrary bytes is an error or an event, never a panic, and never larger than the bound.
-    #[test]
-    fn l7_arbitrary_frames_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), head in 0..4_u8) {
-        if let [first, second, third, ..] = bytes.as_mut_slice() {
-            (*first, *second, *third) = (1, 0, head);
-        }
-        let (_, with_dictionary) = fixed_codecs().remove(2);
-        let codec = with_dictionary.with_max_payload(std::num::NonZeroU32::new(1_000).unwrap());
-        let mut event = fixed_event();
-        event.metadata = None;
-        event.payload = Payload::from_store(Encoding::from_static("annals-frame"), bytes);
-        if let Ok(event) = futures_executor::block_on(one(codec, event)) {
-            prop_assert!(event.payload().as_bytes().len() <= 2_320);
-        }
-    }
-
-    /// What goes in comes out, under every codec.
-    #[test]
-    fn l9_every_payload_comes_back_equal(bytes in prop::collection::vec(any::<u8>(), 0..3_000), nth in 0..9_usize) {
-        let (_, codec) = fixed_codecs().remove(nth);
-        let event = NewEventBuilder::new().with_name("kept").build();
-        let mut event = event.with_metadata(None);
-        event.payload = Payload::bytes(bytes);
-        let back = futures_executor::block_on(async {
-            let stored = raw(codec.clone(), event.clone()).await?;
-            one(codec, stored.event.clone()).await
-        });
-        prop_assert_eq!(&back.unwrap().event, &event);
-    }
 }
