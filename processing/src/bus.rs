@@ -12,8 +12,7 @@ use event_listener::Event;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 
-use crate::error::{ProcessingError, Result};
-use crate::handle::chain;
+use crate::error::{ProcessingError, Result, chain};
 use crate::stopping::Stopping;
 use crate::timer::Timer;
 
