@@ -274,7 +274,9 @@ async fn groups(ground: &str, stores: Stores, thorough: Thorough) -> Result<Vec<
         nodes.push(start(&stores.log, &state, beat, dead_after)?);
         until_shared(&nodes).await?;
     }
-    nodes.iter().for_each(|node| node.handle.stop());
+    for node in &nodes {
+        node.handle.stop();
+    }
     for node in &mut nodes {
         (&mut node.task).await??;
     }

@@ -195,7 +195,7 @@ impl Announcer {
             };
             for event in page.events {
                 self.after = event.sequence_number;
-                self.inner.announce(Arc::new(event));
+                self.inner.announce(&Arc::new(event));
                 announced += 1;
                 if announced % AT_ONCE == 0 {
                     yield_now().await;
@@ -212,9 +212,9 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, event: Arc<StoredEvent>) {
+    fn announce(&self, event: &Arc<StoredEvent>) {
         for queue in &self.lock().hearers {
-            queue.push(&event);
+            queue.push(event);
         }
     }
 }

@@ -79,7 +79,9 @@ impl Control {
     pub(crate) fn new(handles: Vec<Handle>) -> Self {
         let node = annals::EventId::generate().as_uuid();
         let mut control = Self { node, stores: Vec::new() };
-        handles.into_iter().for_each(|handle| control.add(handle, false));
+        for handle in handles {
+            control.add(handle, false);
+        }
         control
     }
 
@@ -107,7 +109,9 @@ impl Control {
                 store.handles.remove(&claim);
             }
         }
-        parts.into_iter().for_each(|handle| self.add(handle, true));
+        for handle in parts {
+            self.add(handle, true);
+        }
         for store in &mut self.stores {
             // Who has a part again says so again.
             let Store { stored, handles, .. } = store;

@@ -352,8 +352,7 @@ impl ServicesHandle {
             let status = match &seen.kind {
                 Kind::Processor(handle) => handle.status(),
                 Kind::Group(handle) if !has_ended(seen) => handle.status().overall(),
-                Kind::Group(_) => plain(seen),
-                Kind::Other(_) => plain(seen),
+                Kind::Group(_) | Kind::Other(_) => plain(seen),
             };
             (seen.name.clone(), status)
         };

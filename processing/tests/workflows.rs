@@ -454,6 +454,35 @@ fn y9_after_kills_an_idempotent_receiver_has_each_effect_once_and_a_rebuild_make
 }
 
 #[test]
+fn y9_an_effect_that_returns_nothing_is_not_made_again() {
+    struct Notify(Arc<Mutex<u32>>);
+    #[async_trait]
+    impl Reaction for Notify {
+        async fn handle(&self, _: &StoredEvent, effects: &Effects<'_>) -> Result<(), BoxError> {
+            let made = Arc::clone(&self.0);
+            let act = |_| async move {
+                *made.lock().unwrap() += 1;
+                Ok(())
+            };
+            effects.once("notice", act).await
+        }
+    }
+    block_on(async {
+        let world = World::new();
+        world.append("o-1", &["placed", "paid"]).await;
+        let made = Arc::new(Mutex::new(0));
+        for _ in 0..2 {
+            let (state, timer) = (Arc::clone(&world.state), world.timer.clone());
+            let notify = Notify(Arc::clone(&made));
+            let processor = Processor::reaction("notices", &world.store, state, notify, timer);
+            processor.unwrap().settle().await.unwrap();
+            reset(&*world.state, &Claim::new("notices").unwrap()).await.unwrap();
+        }
+        assert_eq!(*made.lock().unwrap(), 2);
+    });
+}
+
+#[test]
 fn y9_a_former_owner_begins_no_effect() {
     let world = World::new();
     block_on(world.append_many(3, 3));

@@ -181,7 +181,9 @@ impl Wrong {
             }
             Fault::DispatchesFirst => {
                 let events = recorded(FLOW, event, steps())?;
-                events.last().into_iter().for_each(|command| self.place.did(command.id));
+                if let Some(command) = events.last() {
+                    self.place.did(command.id);
+                }
                 let category = annals::CategoryName::from_static(FLOW);
                 self.append(StreamId { category, name }, events).await
             }

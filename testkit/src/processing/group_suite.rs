@@ -332,7 +332,9 @@ fn schedules(harness: &dyn GroupHarness, seed: u64) -> Result<(), String> {
             _ => bench.thaw(nth),
         }
     }
-    frozen.into_iter().for_each(|nth| bench.thaw(nth));
+    for nth in frozen {
+        bench.thaw(nth);
+    }
     bench.set(Odds::CALM);
     join_skewed(&mut bench, parts)?;
     bench.check_applied()
