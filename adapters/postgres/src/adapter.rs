@@ -10,7 +10,7 @@ use annals::{
 };
 use annals_sql::placing::MAX_BYTES;
 use annals_sql::queue::{Intake, Queue, queue};
-use annals_sql::{Scan, oneshot, pages};
+use annals_sql::{Scan, pages};
 use deadpool_postgres::Pool;
 use futures_util::{StreamExt, stream};
 
@@ -290,11 +290,7 @@ impl StorageAdapter for PostgresAdapter {
     async fn close(&self) {
         self.shared.queue.close();
         let watcher = self.shared.store.watch.close();
-        let (done, ended) = oneshot::channel();
-        if self.shared.queue.send(Request::Stop(done)).is_ok() {
-            // The writer may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
+        self.shared.queue.stop(Request::Stop).await;
         #[cfg(feature = "state")]
         self.shared.state.close().await;
         if let Some(watcher) = watcher {

@@ -6,6 +6,7 @@
 //! caller that goes away changes nothing for the others.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -120,6 +121,19 @@ impl<X> Queue<X> {
         self.sender.send(Message::Other(other)).map_err(|_| Error::closed(self.adapter))
     }
 
+    /// Asks the writer to end, by the message that `ask` makes of the [`Stop`], and waits until it has: behind all that is
+    /// queued. It may have ended before, if another handle asked.
+    ///
+    /// # Cancel safety
+    /// Once it was polled the writer ends, also if the future is dropped.
+    pub async fn stop(&self, ask: impl FnOnce(Stop) -> X) {
+        let (stop, ended) = oneshot::channel();
+        if self.send(ask(Stop(stop))).is_ok() {
+            // Nothing is ever sent: that it is dropped is the answer.
+            let _ = ended.await;
+        }
+    }
+
     /// Rejects appends from now on; what is queued is still done.
     pub fn close(&self) {
         self.room.close();
@@ -131,6 +145,11 @@ impl<X> Queue<X> {
         self.room.is_closed()
     }
 }
+
+/// A call that waits for the writer to end. The writer drops it once all that was queued before is answered and its own
+/// connection is closed: then the call goes on.
+#[derive(Debug)]
+pub struct Stop(#[expect(dead_code, reason = "it is only dropped")] oneshot::Sender<Infallible>);
 
 /// The writer's end.
 #[derive(Debug)]
@@ -351,6 +370,10 @@ impl Drop for Job {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
     use annals::{EventName, NewEvent, Payload, StreamId, WriteCondition};
 
@@ -400,6 +423,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_stop_waits_until_the_writer_drops_it_or_is_gone() {
+        let (queue, mut intake) = queue("test", 10);
+        let mut stopped = pin!(queue.stop(|stop| stop));
+        assert!(stopped.as_mut().now_or_never().is_none(), "it is queued");
+        let taken = intake.drain();
+        assert_eq!(taken.len(), 1);
+        assert!(stopped.as_mut().now_or_never().is_none(), "the writer is at work");
+        drop(taken);
+        assert_eq!(stopped.now_or_never(), Some(()));
+        drop(intake);
+        assert_eq!(queue.stop(|stop| stop).now_or_never(), Some(()), "it has ended before");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use annals::{
 };
 use annals_sql::placing::MAX_BYTES;
 use annals_sql::queue::Queue;
-use annals_sql::{PageSource, Scan, Turn, oneshot, pages};
+use annals_sql::{PageSource, Scan, Turn, pages};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -134,11 +134,7 @@ impl StorageAdapter for SqliteAdapter {
         self.shared.watch.ring_all(Wake::Changed);
         self.shared.readers.closed().await;
         // The writer's connection is the last, and leaves the file without the two beside it.
-        let (done, ended) = oneshot::channel();
-        if self.shared.queue.send(Request::Stop(done)).is_ok() {
-            // The writer may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
+        self.shared.queue.stop(Request::Stop).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::{Error, Result};
+use annals_sql::queue::Stop;
 use annals_sql::{Listed, Scan, Turn, oneshot};
 
 use crate::read::{List, Session};
@@ -68,5 +69,5 @@ pub(crate) enum Request {
     /// To see whether another connection has appended, for follows that wait.
     Look,
     /// To end, once all before it is done.
-    Stop(oneshot::Sender<()>),
+    Stop(Stop),
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use annals::{Error, Order, Result};
 use annals_sql::fault::Fault;
-use annals_sql::oneshot;
 use annals_sql::placing::Placement;
-use annals_sql::queue::{Intake, Job, Message, halves};
+use annals_sql::queue::{Intake, Job, Message, Stop, halves};
 use deadpool_postgres::Object;
 use tokio::time::Instant;
 use tracing::Level;
@@ -30,7 +29,7 @@ const TRIES: usize = 5;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// To end, once all before it is done.
-    Stop(oneshot::Sender<()>),
+    Stop(Stop),
 }
 
 #[derive(Debug)]
@@ -90,7 +89,7 @@ impl Writer {
                 match message {
                     Message::Append(job) if job.is_abandoned() => {}
                     Message::Append(job) => jobs.push(job),
-                    Message::Other(Request::Stop(done)) => stops.push(done),
+                    Message::Other(Request::Stop(stop)) => stops.push(stop),
                 }
             }
             let jobs = self.held.keep_known(&self.store, jobs);
@@ -112,11 +111,9 @@ impl Writer {
                     let jobs = self.held.take_due();
                     self.settle(jobs, None, &mut intake).await;
                 }
-                // The connections of the writer are closed before whoever asked is told.
+                // The connections of the writer are closed before the calls that asked go on.
                 drop(self);
-                for done in stops {
-                    let _ = done.send(());
-                }
+                drop(stops);
                 return;
             }
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use annals_sql::oneshot;
 use annals_sql::queue::{Queue, queue};
 
 use crate::connection::pool::Connections;
@@ -32,10 +31,6 @@ impl Part {
     /// Finishes what was queued.
     pub(crate) async fn close(&self) {
         self.queue.close();
-        let (done, ended) = oneshot::channel();
-        if self.queue.send(Request::Stop(done)).is_ok() {
-            // It may have been stopped by another handle: it is gone then as well.
-            let _ = ended.await;
-        }
+        self.queue.stop(Request::Stop).await;
     }
 }

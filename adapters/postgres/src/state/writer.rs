@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals_sql::documents::state_error;
 use annals_sql::oneshot;
-use annals_sql::queue::{Intake, Message, Queue, Room};
+use annals_sql::queue::{Intake, Message, Queue, Room, Stop};
 use annals_state::{Commit, Result, StateError};
 use tokio::sync::Semaphore;
 
@@ -35,7 +35,7 @@ const BRIEFLY: Duration = Duration::from_millis(1);
 pub(crate) enum Request {
     Commit(Job),
     /// To end, once all before it is done.
-    Stop(oneshot::Sender<()>),
+    Stop(Stop),
 }
 
 /// One commit that waits for its outcome. Dropped without one, it sends its caller what that means.
@@ -117,9 +117,7 @@ impl Writer {
             if !stops.is_empty() {
                 // Nothing is under way any more.
                 let _ = calls.acquire_many(CALLS).await;
-                for done in stops {
-                    let _: std::result::Result<(), ()> = done.send(());
-                }
+                drop(stops);
                 return;
             }
         }
@@ -201,16 +199,12 @@ pub(super) fn told(failure: Failure) -> StateError {
     fault(failure).state_error(NAME)
 }
 
-fn sort(
-    messages: Vec<Message<Request>>,
-    waiting: &mut VecDeque<Job>,
-    stops: &mut Vec<oneshot::Sender<()>>,
-) {
+fn sort(messages: Vec<Message<Request>>, waiting: &mut VecDeque<Job>, stops: &mut Vec<Stop>) {
     for message in messages {
         match message {
             Message::Other(Request::Commit(job)) if job.is_abandoned() => {}
             Message::Other(Request::Commit(job)) => waiting.push_back(job),
-            Message::Other(Request::Stop(done)) => stops.push(done),
+            Message::Other(Request::Stop(stop)) => stops.push(stop),
             // Appends go to a queue of their own.
             Message::Append(job) => drop(job),
         }

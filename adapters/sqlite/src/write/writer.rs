@@ -114,18 +114,15 @@ impl Writer {
                         read.serve(self.log.session());
                     }
                     Message::Other(Request::Look) => self.look(),
-                    Message::Other(Request::Stop(done)) => stops.push(done),
+                    Message::Other(Request::Stop(stop)) => stops.push(stop),
                 }
             }
             let answered = jobs.len();
             self.settle(jobs, &mut intake);
             if !stops.is_empty() {
-                // All that was taken is answered, and the connection closed, before the call that asked is answered.
+                // All that was taken is answered, and the connection closed, before the calls that asked go on.
                 drop(self);
-                for done in stops {
-                    // The call that asked may be gone.
-                    let _ = done.send(());
-                }
+                drop(stops);
                 return;
             }
             if let Some(wal) = &mut self.wal {
@@ -265,7 +262,6 @@ mod tests {
     use annals::{
         Append, Clock as _, EventName, NewEvent, Payload, StreamId, SystemClock, WriteCondition,
     };
-    use annals_sql::oneshot;
     use annals_sql::queue::queue;
     use futures_util::FutureExt as _;
 
@@ -277,8 +273,8 @@ mod tests {
         let options = SqliteOptions::new();
         let connection = connect::writer(&Place::Memory, &options).unwrap();
         let (queue, intake) = queue("sqlite", 8);
-        let (done, ended) = oneshot::channel();
-        queue.send(Request::Stop(done)).unwrap();
+        let mut stopped = pin!(queue.stop(Request::Stop));
+        assert!(stopped.as_mut().now_or_never().is_none(), "it waits for the writer");
         let event = NewEvent::new(EventName::from_static("made"), Payload::json(&1).unwrap());
         let stream = StreamId::from_static("orders", "o-1");
         let write = Append::new(stream, [event], WriteCondition::Always);
@@ -287,6 +283,6 @@ mod tests {
         Writer::new(connection, &Place::Memory, &options, Bell::default(), Arc::default())
             .run(intake);
         assert_eq!(append.now_or_never().unwrap().unwrap().len(), 1);
-        ended.now_or_never().unwrap().unwrap();
+        assert_eq!(stopped.now_or_never(), Some(()));
     }
 }
