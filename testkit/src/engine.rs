@@ -83,7 +83,7 @@ pub use context::Context;
 pub use contract::{Contract, Never, Rule};
 pub use failure::{Failure, Outcome};
 pub use report::{Entry, Report, Tally, Verdict};
-pub use runner::main;
+pub use runner::{main, main_of_each};
 pub use scratch::scratch;
 pub use specimen::Specimen;
 pub use suite::{Flavour, Profile, Suite};

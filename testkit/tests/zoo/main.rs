@@ -43,6 +43,7 @@ mod follows;
 mod histories;
 mod numbers;
 mod odd;
+mod page;
 mod partitions;
 mod promises;
 mod queries;
