@@ -47,7 +47,7 @@ impl DocumentBuilder {
         Self(Document { key: DocumentKey { collection, id }, revision, body })
     }
 
-    /// Gives it this key.
+    /// With this key.
     pub fn with_key(mut self, key: DocumentKey) -> Self {
         self.0.key = key;
         self
@@ -66,7 +66,7 @@ impl DocumentBuilder {
         self
     }
 
-    /// Gives it this id.
+    /// With this id.
     ///
     /// # Panics
     /// If `id` is not a valid name.
@@ -76,19 +76,19 @@ impl DocumentBuilder {
         self
     }
 
-    /// Gives it this revision.
+    /// With this revision.
     pub fn with_revision(mut self, revision: Revision) -> Self {
         self.0.revision = revision;
         self
     }
 
-    /// Gives it this body.
+    /// With this body.
     pub fn with_body(mut self, body: Payload) -> Self {
         self.0.body = body;
         self
     }
 
-    /// Gives it a body of JSON.
+    /// With a body of JSON.
     ///
     /// # Panics
     /// If `state` cannot be JSON.
