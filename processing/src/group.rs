@@ -115,7 +115,7 @@ pub struct GroupStatus {
 
 impl GroupStatus {
     /// All parts as one: as far as the part that is least far, as far behind as the one that is most behind, and the sums
-    /// of what is counted. A node without parts is paused, or waits. The error is that of the beat, what the node waits
+    /// of what is counted. A node without parts is on standby, or waits. The error is that of the beat, what the node waits
     /// for, or that of a part.
     #[must_use]
     pub fn overall(&self) -> Status {

@@ -83,7 +83,7 @@ pub use contract::{Check, Context, Contract, Never, Rule};
 pub use failure::{Failure, Outcome};
 pub use profile::{Flavour, Profile};
 pub use report::{Entry, Report, Tally, Verdict};
-pub use runner::main;
+pub use runner::{main, main_of_each};
 pub use scratch::scratch;
 pub use specimen::Specimen;
 pub use suite::Suite;

@@ -89,6 +89,7 @@
 //! | make events without naming every field | [`NewEventBuilder`], [`StoredEventBuilder`] |
 //! | draw people, companies, sentences, names and JSON from a seed | [`generate`] |
 //! | draw everything an adapter can be given, and whole logs, and shrink it | [`strategy`] (feature `proptest`, on by default) |
+//! | make documents, and draw documents, commits and scans | `state::DocumentBuilder`, `state::strategy` (feature `state`) |
 //! | know times and ids in advance | [`FixedClock`], [`ManualClock`], [`SequentialIds`], [`SeededIds`] |
 //! | see how a store was called | [`Recording`] |
 //! | let a store fail or wait at a chosen point | [`Faulty`] |

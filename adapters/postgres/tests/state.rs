@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use annals_postgres::PostgresOptions;
 use annals_testkit::async_trait;
-use annals_testkit::state::{Open, Store};
+use annals_testkit::state::{Open, Store, suite};
 
 /// Each handle has connections of its own.
 struct Database(PostgresOptions);
 
 #[async_trait]
 impl Open for Database {
-    async fn open(&self) -> Store {
+    async fn open(&self, _namespace: &str) -> Store {
         self.0.migrate().await.unwrap();
         Arc::new(self.0.clone().connect().await.unwrap().state())
     }
@@ -32,13 +32,9 @@ fn main() -> ExitCode {
     let one = one.with_pool_size(NonZeroUsize::MIN);
     let pooled =
         common::options(&url, "state_checks_pooled").unwrap().with_transaction_pooler(true);
-    let flavour = |options: PostgresOptions| -> Arc<dyn Fn() -> Arc<dyn Open> + Send + Sync> {
-        let database: Arc<dyn Open> = Arc::new(Database(options));
-        Arc::new(move || Arc::clone(&database))
-    };
-    annals_testkit::state::main(&[
-        ("postgres", flavour(options), 30),
-        ("one_connection", flavour(one), 10),
-        ("pooled", flavour(pooled), 10),
+    annals_testkit::state::main([
+        suite("postgres", Database(options)),
+        suite("one_connection", Database(one)),
+        suite("pooled", Database(pooled)),
     ])
 }

@@ -65,8 +65,17 @@ pub enum SchemaError {
         /// The name.
         name: String,
     },
+    /// The documents of a log are there and the log is not; nothing was changed. What follows a log would not notice that
+    /// it is another one.
+    #[error(
+        "the table {name} has the documents of a log that is gone: restore the log, or drop its documents"
+    )]
+    WithoutLog {
+        /// The table that has the version of the documents.
+        name: String,
+    },
     /// It holds something that is not of Annals, or not all of a log; nothing was changed.
-    #[error("the database holds something that is not a log of Annals")]
+    #[error("the database holds something that is not a log of Annals, or not all of one")]
     Foreign,
 }
 

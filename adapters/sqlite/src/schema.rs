@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use annals_sql::schema::{Migration, SchemaError, SchemaStatus, pending};
+#[cfg(feature = "state")]
+use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Outcome;
@@ -15,6 +17,70 @@ const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("sq
 #[cfg(feature = "state")]
 const STATE: &[Migration] = &[Migration { version: 1, sql: include_str!("sql/state_v1.sql") }];
 const IMMUTABLE: &str = include_str!("sql/immutable.sql");
+
+/// Something in a file: its kind as SQLite calls it, and its name.
+type Part = (&'static str, &'static str);
+
+/// All that a log has.
+const LOG: &[Part] = &[
+    ("table", "names"),
+    ("table", "streams"),
+    ("table", "events"),
+    ("table", "event_tags"),
+    ("index", "events_stream"),
+    ("index", "events_category"),
+    ("index", "events_id"),
+    ("view", "log"),
+];
+
+/// The table that has the version of the documents.
+#[cfg(feature = "state")]
+const STATE_SCHEMA: Part = ("table", "state_schema");
+/// The same of its documents.
+#[cfg(feature = "state")]
+const DOCUMENTS: &[Part] = &[
+    STATE_SCHEMA,
+    ("table", "state_documents"),
+    ("table", "state_entries"),
+    ("index", "state_entries_document"),
+    ("view", "state"),
+];
+
+/// What has the name of one of these parts, with its kind. One statement: of one moment.
+fn named(connection: &Connection, parts: &[Part]) -> Outcome<Vec<(String, String)>> {
+    let mut statement = connection.prepare("SELECT type, name FROM sqlite_schema")?;
+    let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut all: Vec<(String, String)> = all.collect::<Result<_, _>>()?;
+    // SQLite compares names so.
+    all.retain(|(_, name)| parts.iter().any(|(_, part)| part.eq_ignore_ascii_case(name)));
+    Ok(all)
+}
+
+fn is_in((kind, name): Part, there: &[(String, String)]) -> bool {
+    there.iter().any(|(is, named)| kind == is && named == name)
+}
+
+/// Rejects what has not all of these parts.
+fn all_there(parts: &[Part], there: &[(String, String)]) -> Outcome<()> {
+    let Some((_, name)) = parts.iter().find(|part| !is_in(**part, there)) else { return Ok(()) };
+    let taken = there.iter().find(|(_, named)| named.eq_ignore_ascii_case(name));
+    Err(taken.map_or(SchemaError::Foreign, of_somebody_else)).map_err(annals::Error::from)?
+}
+
+fn of_somebody_else((kind, name): &(String, String)) -> SchemaError {
+    SchemaError::Taken { kind: kind.clone(), name: name.clone() }
+}
+
+/// Rejects half a log, and documents without their log.
+fn log_is_whole(connection: &Connection) -> Outcome<()> {
+    let there = named(connection, LOG)?;
+    #[cfg(feature = "state")]
+    if there.is_empty() && found_state(connection)? > 0 {
+        let name = STATE_SCHEMA.1.to_owned();
+        return Err(annals::Error::from(SchemaError::WithoutLog { name }).into());
+    }
+    all_there(LOG, &there)
+}
 
 /// All statements for a store at version `found`.
 pub(crate) fn sql(found: u32, immutable_log: bool) -> annals::Result<String> {
@@ -39,17 +105,31 @@ pub(crate) fn sql(found: u32, immutable_log: bool) -> annals::Result<String> {
     Ok(sql)
 }
 
-/// The version of the tables of documents: 0 if there are none.
+/// The version of the tables of documents: 0 if there is nothing with one of their names.
 #[cfg(feature = "state")]
 fn found_state(connection: &Connection) -> Outcome<u32> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'state_schema'";
-    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
-        return Ok(0);
+    let there = named(connection, DOCUMENTS)?;
+    if !is_in(STATE_SCHEMA, &there) {
+        return match there.first() {
+            None => Ok(0),
+            Some(other) => Err(annals::Error::from(of_somebody_else(other)).into()),
+        };
+    }
+    let foreign = || {
+        let (kind, name) = STATE_SCHEMA;
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        annals::Error::from(SchemaError::Taken { kind, name })
+    };
+    let columns = "SELECT count(*) FROM pragma_table_info('state_schema') WHERE name = 'version'";
+    if connection.query_row(columns, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Err(foreign().into());
     }
     let sql = "SELECT max(version) FROM state_schema";
-    let version: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
-    let version = version.and_then(|version| u32::try_from(version).ok());
-    Ok(version.ok_or_else(|| annals::Error::from(SchemaError::Foreign))?)
+    let version: Value = connection.query_row(sql, [], |row| row.get(0))?;
+    let Value::Integer(version) = version else { return Err(foreign().into()) };
+    let version = u32::try_from(version).map_err(|_| foreign())?;
+    all_there(DOCUMENTS, &there)?;
+    Ok(version)
 }
 
 /// The steps that the tables of documents need.
@@ -76,7 +156,11 @@ pub(crate) fn empty() -> SchemaStatus {
 
 /// Refuses a store that this release cannot work with. Changes nothing.
 pub(crate) fn check(connection: &Connection) -> Outcome<()> {
-    pending(MIGRATIONS, found(connection)?).map_err(annals::Error::from)?;
+    let found = found(connection)?;
+    pending(MIGRATIONS, found).map_err(annals::Error::from)?;
+    if found > 0 {
+        log_is_whole(connection)?;
+    }
     state_steps(connection)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use annals::{
     Append, Error, EventName, Metadata, NewEvent, Payload, Query, ReadOptions, SequenceNumber,
     StorageAdapter, Tags, WriteCondition,
 };
-use annals_sqlite::{SqliteAdapter, SqliteOptions};
+use annals_sqlite::{SchemaError, SqliteAdapter, SqliteOptions};
 use futures_util::future::{join_all, select};
 use futures_util::{FutureExt, TryStreamExt};
 use rusqlite::Connection;
@@ -352,4 +352,47 @@ async fn the_schema_is_made_beforehand_by_a_call_or_by_hand() {
     }
     let later = options.schema(&called).sql(9).unwrap_err();
     assert!(matches!(later, Error::Invalid(_)), "{later:?}");
+}
+
+/// What of a store is gone, and what the next opening says of the rest, which it leaves alone.
+#[tokio::test]
+async fn half_of_a_store_is_no_store() {
+    let log = "DROP VIEW log; DROP TABLE event_tags; DROP TABLE events; DROP TABLE streams; DROP TABLE names;";
+    let documents = "DROP VIEW state; DROP TABLE state_entries; DROP TABLE state_documents; DROP TABLE state_schema;";
+    let taken =
+        |kind: &str, name: &str| SchemaError::Taken { kind: kind.into(), name: name.into() };
+    let cases = [
+        (log.to_owned(), Some(SchemaError::WithoutLog { name: "state_schema".into() })),
+        (format!("{log} {documents}"), Some(SchemaError::Foreign)),
+        (documents.to_owned(), None),
+        ("DROP TABLE event_tags".into(), Some(SchemaError::Foreign)),
+        ("DROP INDEX events_id".into(), Some(SchemaError::Foreign)),
+        ("DROP VIEW log; CREATE TABLE log (x)".into(), Some(taken("table", "log"))),
+        ("DROP TABLE state_documents".into(), Some(SchemaError::Foreign)),
+        ("DROP TABLE state_schema".into(), Some(taken("table", "state_documents"))),
+        (format!("{documents} CREATE TABLE State (x)"), Some(taken("table", "State"))),
+        (
+            "DROP TABLE state_schema; CREATE TABLE state_schema (x)".into(),
+            Some(taken("table", "state_schema")),
+        ),
+        ("UPDATE state_schema SET version = -1".into(), Some(taken("table", "state_schema"))),
+        ("DELETE FROM state_schema".into(), Some(taken("table", "state_schema"))),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (nth, (sql, expected)) in cases.into_iter().enumerate() {
+        let path = directory.path().join(format!("{nth}.db"));
+        SqliteOptions::new().schema(&path).migrate().await.unwrap();
+        Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let opened = SqliteAdapter::open(&path).await;
+        let Some(expected) = expected else {
+            let adapter = opened.unwrap();
+            adapter.append(append_to("o-1", 3)).await.unwrap();
+            assert_whole(&all(&adapter).await);
+            continue;
+        };
+        let Err(Error::Invalid(reason)) = opened else { panic!("{sql}: {opened:?}") };
+        assert_eq!(reason.downcast_ref::<SchemaError>(), Some(&expected), "{sql}");
+        assert!(std::fs::read(&path).unwrap() == before, "{sql}: the file was changed");
+    }
 }

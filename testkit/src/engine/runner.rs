@@ -11,34 +11,52 @@ use crate::engine::{Check, Contract, Entry, Suite, Verdict, arguments, scratch};
 /// with that of storage.
 #[must_use]
 pub fn main<C: Contract>(suite: Suite<C>) -> ExitCode {
-    let suite = match suite.with_env() {
-        Ok(suite) => suite,
+    main_of_each([suite])
+}
+
+/// The same with several suites, as one store that is opened in several ways: the tests of each bear its name, and each
+/// leaves its report in a folder of its name.
+#[must_use]
+pub fn main_of_each<C: Contract>(suites: impl IntoIterator<Item = Suite<C>>) -> ExitCode {
+    let suites: Result<Vec<_>, String> = suites.into_iter().map(Suite::with_env).collect();
+    let suites = match suites {
+        Ok(suites) => suites,
         Err(problem) => {
             eprintln!("{problem}");
             return ExitCode::from(2);
         }
     };
-    if let Some(code) = C::serve(&suite.context(String::new())) {
+    if let Some(code) = suites.iter().find_map(|suite| C::serve(&suite.context(String::new()))) {
         return code;
     }
-    let code = run(&suite);
+    let code = run(&suites);
     scratch::remove();
     code
 }
 
-fn run<C: Contract>(suite: &Suite<C>) -> ExitCode {
+fn run<C: Contract>(suites: &[Suite<C>]) -> ExitCode {
     let (arguments, filters) = arguments::parse(std::env::args());
-    let entries = Arc::new(Mutex::new(Vec::new()));
-    let mut trials = trials(suite, &entries, arguments.list);
-    arguments::retain(&mut trials, &arguments, &filters);
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let several = suites.len() > 1;
+    let mut all = Vec::new();
+    let mut kept = Vec::new();
+    for suite in suites {
+        let entries = Arc::new(Mutex::new(Vec::new()));
+        let prefix = if several { format!("{}::", suite.name) } else { String::new() };
+        all.extend(trials(suite, &prefix, &entries, arguments.list));
+        kept.push((suite, entries));
+    }
+    arguments::retain(&mut all, &arguments, &filters);
+    let conclusion = libtest_mimic::run(&arguments, all);
     if !arguments.list {
-        let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let order: Vec<_> = suite.checks().iter().map(|check| check.id).collect();
-        entries.sort_by_key(|entry: &Entry| order.iter().position(|id| *id == entry.id));
-        if let Err(problem) = conclude(suite, std::mem::take(&mut entries)) {
-            eprintln!("{problem}");
-            return ExitCode::from(2);
+        for (suite, entries) in kept {
+            let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let order: Vec<_> = suite.checks().iter().map(|check| check.id).collect();
+            entries.sort_by_key(|entry: &Entry| order.iter().position(|id| *id == entry.id));
+            let folder = several.then_some(suite.name.as_str());
+            if let Err(problem) = conclude(suite, folder, std::mem::take(&mut entries)) {
+                eprintln!("{problem}");
+                return ExitCode::from(2);
+            }
         }
     }
     conclusion.exit_code()
@@ -48,6 +66,7 @@ fn run<C: Contract>(suite: &Suite<C>) -> ExitCode {
 /// declares; when they are run, the check itself says why it is ignored.
 fn trials<C: Contract>(
     suite: &Suite<C>,
+    prefix: &str,
     entries: &Arc<Mutex<Vec<Entry>>>,
     list: bool,
 ) -> Vec<Trial> {
@@ -71,17 +90,21 @@ fn trials<C: Contract>(
             entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             completion
         };
-        Trial::ignorable_test(check.id, run).with_ignored_flag(ignored)
+        Trial::ignorable_test(format!("{prefix}{}", check.id), run).with_ignored_flag(ignored)
     };
     suite.checks().into_iter().map(trial).collect()
 }
 
 /// Prints the badge and writes the reports that are asked for.
-fn conclude<C: Contract>(suite: &Suite<C>, entries: Vec<Entry>) -> Result<(), String> {
+fn conclude<C: Contract>(
+    suite: &Suite<C>,
+    folder: Option<&str>,
+    entries: Vec<Entry>,
+) -> Result<(), String> {
     let report = suite.report(entries);
     println!("{} | seed {} | {}\n", report.adapter, report.seed, report.badge());
-    let Some(folder) = std::env::var_os("ANNALS_TESTKIT_REPORT") else { return Ok(()) };
-    let folder = std::path::PathBuf::from(folder);
+    let Some(reports) = std::env::var_os("ANNALS_TESTKIT_REPORT") else { return Ok(()) };
+    let folder = std::path::PathBuf::from(reports).join(folder.unwrap_or_default());
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(folder.join("report.json"), report.to_json()))
         .and_then(|()| std::fs::write(folder.join("report.md"), report.to_markdown()))

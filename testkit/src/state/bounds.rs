@@ -4,7 +4,7 @@ use annals::Payload;
 use annals_state::{Commit, DocumentId, Expected, Place, StateError, Write, get_all};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::state::{BY, Context, commit, found};
+use crate::state::context::{BY, Context, commit, found};
 
 /// ST11: what is too much or makes no sense is `Invalid`, and nothing of it is made.
 pub(super) async fn invalid(cx: Context) {

@@ -2,7 +2,7 @@
 
 use annals_state::{Commit, Expected, Revision, Write};
 
-use crate::state::{Context, body, commit};
+use crate::state::context::{BY, Context, body, commit, found};
 
 /// ST1, ST2: every expectation against every change, on a document that is there and one that is not; with a second
 /// write that holds, which must not be made without the first.
@@ -89,18 +89,18 @@ pub(super) async fn sent_again(cx: Context) {
 /// ST1, ST2: a guard that holds changes nothing of its document, and one that does not fails the whole commit.
 pub(super) async fn guards(cx: Context) {
     let store = cx.open().await;
-    let first = commit(&store, [cx.put("a", Expected::Absent).with_entry(super::BY, "k")]).await;
+    let first = commit(&store, [cx.put("a", Expected::Absent).with_entry(BY, "k")]).await;
     let guarded = [cx.guard("a", Expected::Is(first)), cx.guard("nobody", Expected::Absent)];
     commit(&store, guarded.clone()).await;
     let beside = commit(&store, guarded.into_iter().chain([cx.put("b", Expected::Absent)])).await;
     assert_eq!(cx.revision(&store, "a").await, Some(first), "a guard moved its document");
     assert_eq!(cx.revision(&store, "b").await, Some(beside));
     assert_eq!(cx.revision(&store, "nobody").await, None, "a guard made a document");
-    assert_eq!(super::found(&store, cx.ids()).await, ["a", "b"], "a guard left something behind");
-    assert_eq!(super::found(&store, cx.by()).await, ["a"], "a guard took the entries");
+    assert_eq!(found(&store, cx.ids()).await, ["a", "b"], "a guard left something behind");
+    assert_eq!(found(&store, cx.by()).await, ["a"], "a guard took the entries");
     for wrong in [cx.guard("a", Expected::Absent), cx.guard("nobody", Expected::Is(first))] {
         let writes = [wrong, cx.put("c", Expected::Any), cx.delete("b", Expected::Any)];
         assert!(store.commit(Commit::new(writes)).await.unwrap_err().is_conflict());
-        assert_eq!(super::found(&store, cx.ids()).await, ["a", "b"]);
+        assert_eq!(found(&store, cx.ids()).await, ["a", "b"]);
     }
 }

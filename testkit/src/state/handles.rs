@@ -5,7 +5,7 @@ use std::task::Poll;
 use annals_state::{Commit, Expected, Revision, StateError, get_all};
 use futures_util::{FutureExt, StreamExt};
 
-use crate::state::{BY, Context, commit, found};
+use crate::state::context::{BY, Context, Store, commit, found};
 
 /// ST12: after `close` everything ends with `Closed`, an open scan too.
 pub(super) async fn closed(cx: Context) {
@@ -105,7 +105,7 @@ pub(super) async fn dropped(cx: Context) {
     assert_eq!(found_ids(&cx, &store).await, ["a", "b"]);
 }
 
-async fn found_ids(cx: &Context, store: &crate::state::Store) -> Vec<String> {
+async fn found_ids(cx: &Context, store: &Store) -> Vec<String> {
     found(store, cx.ids()).await
 }
 
@@ -119,12 +119,9 @@ pub(super) async fn holds_nothing(cx: Context) {
         assert!(!scan.next().await.unwrap().unwrap().is_empty());
         open.push(scan);
     }
-    let work = async {
-        commit(&store, [cx.put("n000", Expected::Any), cx.put("z", Expected::Absent)]).await;
-        assert!(cx.revision(&store, "z").await.is_some());
-    };
-    let limit = std::time::Duration::from_secs(20);
-    assert!(tokio::time::timeout(limit, work).await.is_ok(), "open scans hold up a commit");
+    // Where a scan holds what these need, they fail or hang.
+    commit(&store, [cx.put("n000", Expected::Any), cx.put("z", Expected::Absent)]).await;
+    assert!(cx.revision(&store, "z").await.is_some());
     for mut scan in open {
         let mut rest = 0;
         while let Some(page) = scan.next().await {

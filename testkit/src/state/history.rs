@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::state::Context;
+use crate::state::context::Context;
 
 /// A commit that was made: for each document what it found, and whether it replaced it.
 #[derive(Debug, Clone)]
@@ -67,14 +67,20 @@ fn fault(history: &[Made]) -> Option<String> {
 
 /// ST1, ST2: an order explains all commits that were made by clients that read, guard and write a few documents.
 pub(super) async fn serialisable(cx: Context) {
-    let clients = (0..4_u64).map(|client| {
+    for seed in cx.engine.cases(1) {
+        race(cx.fresh(), seed).await;
+    }
+}
+
+async fn race(cx: Context, seed: u64) {
+    let clients = (0..6_u64).map(|client| {
         let cx = cx.clone();
         tokio::spawn(async move {
             let store = cx.open().await;
-            let mut random = StdRng::seed_from_u64(client);
+            let mut random = StdRng::seed_from_u64(seed.wrapping_add(client));
             let mut history = Vec::new();
-            for _ in 0..40 {
-                let ids = ["a", "b", "c", "d"];
+            for _ in 0..50 {
+                let ids = ["a", "b", "c", "d", "e", "f"];
                 let mut chosen: Vec<&str> =
                     ids.into_iter().filter(|_| random.random_bool(0.5)).collect();
                 if chosen.is_empty() {
@@ -82,6 +88,8 @@ pub(super) async fn serialisable(cx: Context) {
                 }
                 let keys = chosen.iter().map(|id| cx.key(id)).collect();
                 let got = get_all(&store, keys).await.unwrap();
+                // A store that is always ready would let a client do all of its commits in one turn.
+                tokio::task::yield_now().await;
                 let mut documents = Vec::new();
                 let mut writes = Vec::new();
                 for (nth, (id, found)) in chosen.iter().zip(got).enumerate() {

@@ -9,9 +9,12 @@ use annals_state::{
 };
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::state::{BY, Context};
+use crate::state::context::{BY, Context};
+
+/// How many cases there are in the quick profile.
+const CASES: u64 = 40;
 
 /// What a store must hold after some commits, kept in the simplest way.
 #[derive(Default)]
@@ -169,12 +172,19 @@ async fn case(cx: Context, steps: Vec<Step>, plans: Vec<Plan>) -> Result<(), Tes
 /// Whatever is committed and scanned, the store returns what the model does.
 pub(super) async fn follows(cx: Context) {
     let runtime = tokio::runtime::Handle::current();
-    let cases = cx.cases;
     let checking = tokio::task::spawn_blocking(move || {
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
         let strategy = (steps(), prop::collection::vec(plans(), 1..6));
-        let run = |(steps, plans)| runtime.block_on(case(cx.fresh(), steps, plans));
-        TestRunner::new(config).run(&strategy, run).map_err(|error| error.to_string())
+        for seed in cx.engine.cases(CASES) {
+            let config = Config { cases: 1, failure_persistence: None, ..Config::default() };
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+            let run = |(steps, plans)| runtime.block_on(case(cx.fresh(), steps, plans));
+            TestRunner::new_with_rng(config, rng)
+                .run(&strategy, run)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok::<_, String>(())
     });
     if let Err(reason) = checking.await.unwrap() {
         panic!("{reason}");

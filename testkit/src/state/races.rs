@@ -6,7 +6,7 @@ use annals::Payload;
 use annals_state::{Commit, Expected, StateError, Write, get_all};
 use futures_util::future::{join, join_all};
 
-use crate::state::{Context, Store, commit};
+use crate::state::context::{Context, Store, commit};
 
 /// Several handles, taken in turn.
 async fn handles(cx: &Context) -> [Store; 2] {

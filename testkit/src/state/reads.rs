@@ -4,7 +4,7 @@ use annals::{Encoding, Payload};
 use annals_state::{CollectionName, Commit, DocumentId, Expected, Place, Scan, Write, prefix_end};
 use futures_util::StreamExt;
 
-use crate::state::{BY, Context, commit, found, scanned};
+use crate::state::context::{BY, Context, commit, found, scanned};
 
 /// ST6: the order of the keys, twice the same key, absent ones; and what is larger than a page comes in parts.
 pub(super) async fn order(cx: Context) {
@@ -87,22 +87,32 @@ pub(super) async fn beside_commits(cx: Context) {
     commit(&store, (0..900).map(|nth| cx.put(&name(nth * 2), Expected::Any))).await;
     for scan in [cx.ids(), cx.ids().backward()] {
         let mut pages = store.scan(scan);
-        let mut found = Vec::new();
+        let (mut found, mut beside) = (Vec::new(), Vec::new());
         let mut nth = 0;
         while let Some(page) = pages.next().await {
             found.extend(
                 page.unwrap().into_iter().map(|one| one.document.key.id.as_str().to_owned()),
             );
-            // Odd ones come and go on both sides of the place of the scan.
-            for at in [1, 601, 1_201, 1_799] {
-                let id = name(((at + nth * 2) % 1_800) | 1);
-                commit(&store, [cx.put(&id, Expected::Any)]).await;
-                commit(&store, [cx.delete(&id, Expected::Any)]).await;
+            // Odd ones come on both sides of the place of the scan, and go when it has its next page.
+            let odd = [1, 601, 1_201, 1_799].map(|at| name(((at + nth * 2) % 1_800) | 1));
+            let gone = std::mem::replace(&mut beside, odd.to_vec());
+            if !gone.is_empty() {
+                commit(&store, gone.iter().map(|id| cx.delete(id, Expected::Any))).await;
             }
+            commit(&store, odd.iter().map(|id| cx.put(id, Expected::Any))).await;
             nth += 1;
         }
+        commit(&store, beside.iter().map(|id| cx.delete(id, Expected::Any))).await;
+        let is_odd = |id: &String| id.ends_with(['1', '3', '5', '7', '9']);
+        found.retain(|id| !is_odd(id));
         found.sort_unstable();
-        assert_eq!(found, (0..900).map(|nth| name(nth * 2)).collect::<Vec<_>>());
+        let kept: Vec<_> = (0..900).map(|nth| name(nth * 2)).collect();
+        let differs = found.iter().zip(&kept).find(|(found, kept)| found != kept);
+        assert!(
+            found == kept,
+            "{} of 900 documents, the first that is twice or not there: {differs:?}",
+            found.len()
+        );
     }
 }
 

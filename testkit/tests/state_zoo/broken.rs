@@ -1,7 +1,7 @@
 //! A state store that is right but for one fault.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use annals::Payload;
 use annals_memory::MemoryState;
@@ -11,62 +11,61 @@ use annals_state::{
     get_all,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is wrong with a store around one that is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Nothing,
-    InventsRevisions,
-    CutsRevisions,
-    RevisionPerDocument,
-    RevisionPerDocumentCounted,
-    ForgetsDeletes,
-    TwoTransactions,
-    JudgesBefore,
-    IgnoresGuards,
-    GuardsOutside,
-    AbsentGuardNotJudged,
-    PutsOnIsOfAbsent,
-    DriverErrorForLostRace,
-    NamesTheLastConflict,
-    RefusesSharedGuards,
-    GuardMovesDocument,
-    KeepsOldEntries,
-    DeleteLeavesEntries,
-    LosesEqualKeys,
-    AfterInclusive,
-    LimitBeforeRange,
-    BackwardNotMirrored,
-    FoldsOrder,
-    OpenUpperBoundInclusive,
-    GetOutOfOrder,
-    GetDropsAbsent,
-    GetInTwoMoments,
-    StaleReads,
-    NormalisesJson,
-    DropsEncoding,
-    FoldsIds,
-    TakesTwiceInCommit,
-    CutsLongKeys,
-    GoesOnAfterClose,
-    HalfOnDrop,
-    EmptyPages,
-    SentAgainIsMade,
-}
+use crate::Fault;
+
 #[derive(Debug)]
 pub(crate) struct Broken {
     pub(crate) inner: MemoryState,
-    pub(crate) fault: Fault,
+    fault: Fault,
     /// What some faults remember.
-    pub(crate) kept: Mutex<HashMap<DocumentKey, Vec<Write>>>,
-    pub(crate) revisions: Mutex<HashMap<DocumentKey, Revision>>,
-    pub(crate) stale: Mutex<Option<Got>>,
-    pub(crate) busy: tokio::sync::Mutex<()>,
+    kept: Mutex<HashMap<DocumentKey, Vec<Write>>>,
+    revisions: Mutex<HashMap<DocumentKey, Revision>>,
+    stale: Mutex<Option<Got>>,
+    busy: tokio::sync::Mutex<()>,
+    /// The documents that commits have locked.
+    locked: Mutex<HashSet<DocumentKey>>,
+    connections: Arc<Semaphore>,
 }
+
+/// How often what waits for a connection looks for one.
+const LOOKS: usize = 50;
+/// How many documents a page has that is counted.
+const COUNTED: usize = 100;
+
+/// Locks that go with the commit that holds them, also if it is dropped.
+struct Locks<'a>(&'a Broken, Vec<DocumentKey>);
+
+impl Locks<'_> {
+    /// Waits for the lock while this commit holds none; one that holds another lock would wait forever, at times.
+    async fn take(&mut self, key: &DocumentKey) -> Result<()> {
+        while !self.0.locked.lock().unwrap().insert(key.clone()) {
+            if !self.1.is_empty() {
+                return Err(StateError::backend("deadlock detected"));
+            }
+            tokio::task::yield_now().await;
+        }
+        self.1.push(key.clone());
+        annals_testkit::polls(2).await;
+        Ok(())
+    }
+}
+
+impl Drop for Locks<'_> {
+    fn drop(&mut self) {
+        let mut locked = self.0.locked.lock().unwrap();
+        for key in &self.1 {
+            locked.remove(key);
+        }
+    }
+}
+
 fn split(commit: &Commit) -> impl Iterator<Item = Commit> + use<> {
     let revision = commit.revision;
     commit.writes.clone().into_iter().map(move |write| Commit::with_revision(revision, [write]))
 }
+
 fn bodies(commit: &mut Commit, change: impl Fn(&Payload) -> Payload) {
     for write in &mut commit.writes {
         if let Change::Put { body, .. } = &mut write.change {
@@ -74,6 +73,7 @@ fn bodies(commit: &mut Commit, change: impl Fn(&Payload) -> Payload) {
         }
     }
 }
+
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
         Self {
@@ -83,27 +83,54 @@ impl Broken {
             revisions: Mutex::default(),
             stale: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
+            locked: Mutex::default(),
+            connections: Arc::new(Semaphore::new(8)),
         }
     }
 
-    pub(crate) async fn found(&self, commit: &Commit) -> Result<Vec<Option<Revision>>> {
+    /// A connection, or what a pool answers that has none for a while.
+    async fn connection(connections: Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+        for _ in 0..LOOKS {
+            if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
+                return Ok(permit);
+            }
+            tokio::task::yield_now().await;
+        }
+        Err(StateError::unavailable("all connections are in use"))
+    }
+
+    async fn found(&self, commit: &Commit) -> Result<Vec<Option<Revision>>> {
         let keys = commit.writes.iter().map(|write| write.key.clone()).collect();
         let found = get_all(&self.inner, keys).await?;
         Ok(found.into_iter().map(|found| found.map(|found| found.revision)).collect())
     }
 
     /// Makes the writes whatever was expected.
-    pub(crate) async fn force(&self, mut commit: Commit) -> Result<()> {
+    async fn force(&self, mut commit: Commit) -> Result<()> {
         commit.writes.iter_mut().for_each(|write| write.expected = Expected::Any);
         self.inner.commit(commit).await
     }
 
-    pub(crate) async fn all(&self, scan: Scan) -> Result<Vec<Scanned>> {
+    /// Pages by `LIMIT` and `OFFSET`.
+    fn counted(inner: MemoryState, scan: Scan) -> DocumentPages {
+        stream::try_unfold(0, move |done| {
+            let (inner, scan) = (inner.clone(), scan.clone());
+            async move {
+                let pages: Vec<Vec<Scanned>> = inner.scan(scan).try_collect().await?;
+                let page: Vec<_> = pages.concat().into_iter().skip(done).take(COUNTED).collect();
+                let done = done + page.len();
+                Ok((!page.is_empty()).then_some((page, done)))
+            }
+        })
+        .boxed()
+    }
+
+    async fn all(&self, scan: Scan) -> Result<Vec<Scanned>> {
         let pages: Vec<Vec<Scanned>> = self.inner.scan(scan).try_collect().await?;
         Ok(pages.concat())
     }
 
-    pub(crate) async fn bent(&self, scan: Scan) -> Result<Vec<Vec<Scanned>>> {
+    async fn bent(&self, scan: Scan) -> Result<Vec<Vec<Scanned>>> {
         let found = match self.fault {
             Fault::LosesEqualKeys => {
                 // Goes on after the key, not after the place.
@@ -171,6 +198,7 @@ impl Broken {
         Ok(pages)
     }
 }
+
 #[async_trait]
 #[expect(clippy::too_many_lines, reason = "an arm for each fault")]
 impl StateStore for Broken {
@@ -179,7 +207,7 @@ impl StateStore for Broken {
     }
 
     fn capabilities(&self) -> StateCapabilities {
-        self.inner.capabilities()
+        self.inner.capabilities().with_durable(self.fault == Fault::LosesOnClose)
     }
 
     async fn commit(&self, mut commit: Commit) -> Result<()> {
@@ -247,12 +275,16 @@ impl StateStore for Broken {
                 commit.writes.retain(|write| write.change != Change::Guard);
                 if commit.writes.is_empty() { Ok(()) } else { self.inner.commit(commit).await }
             }
-            Fault::GuardsOutside => {
+            Fault::GuardsOfManyOutside if commit.writes.len() <= 2 => {
+                self.inner.commit(commit).await
+            }
+            Fault::GuardsOutside | Fault::GuardsOfManyOutside => {
                 let (guards, writes): (Vec<_>, Vec<_>) =
                     commit.writes.into_iter().partition(|write| write.change == Change::Guard);
                 if !guards.is_empty() {
                     self.inner.commit(Commit::new(guards)).await?;
-                    annals_testkit::polls(3).await;
+                    let wait = if self.fault == Fault::GuardsOutside { 3 } else { 1 };
+                    annals_testkit::polls(wait).await;
                 }
                 if writes.is_empty() {
                     return Ok(());
@@ -385,6 +417,28 @@ impl StateStore for Broken {
                 }
                 Ok(())
             }
+            Fault::AbsentJudgedBefore => {
+                let found = self.found(&commit).await?;
+                annals_state::judge(&commit.writes, &found)?;
+                annals_testkit::polls(3).await;
+                for write in &mut commit.writes {
+                    if write.expected == Expected::Absent && write.change != Change::Guard {
+                        write.expected = Expected::Any;
+                    }
+                }
+                self.inner.commit(commit).await
+            }
+            Fault::DeadlockSurfaced => {
+                let mut locks = Locks(self, Vec::new());
+                for write in &commit.writes {
+                    locks.take(&write.key).await?;
+                }
+                self.inner.commit(commit).await
+            }
+            Fault::ScanHoldsConnection => {
+                let _connection = Self::connection(Arc::clone(&self.connections)).await?;
+                self.inner.commit(commit).await
+            }
             Fault::SentAgainIsMade => {
                 // Takes a commit that it knows for one that it has made: it is made once more.
                 let again = commit.writes.iter().any(|write| {
@@ -420,6 +474,15 @@ impl StateStore for Broken {
                 }
                 Ok(got)
             }
+            Fault::ForgetsTheRest => {
+                let mut got = self.inner.get(keys).await?;
+                got.rest.clear();
+                Ok(got)
+            }
+            Fault::NeverCuts => {
+                self.capabilities().check_get(&keys)?;
+                Ok(Got { documents: get_all(&self.inner, keys).await?, rest: Vec::new() })
+            }
             Fault::StaleReads => {
                 let now = self.inner.get(keys).await?;
                 let before = self.stale.lock().unwrap().replace(now.clone());
@@ -434,6 +497,21 @@ impl StateStore for Broken {
     fn scan(&self, scan: Scan) -> DocumentPages {
         if self.capabilities().check_scan(&scan).is_err() {
             return self.inner.scan(scan);
+        }
+        if self.fault == Fault::PagesByNumber {
+            return Self::counted(self.inner.clone(), scan);
+        }
+        if self.fault == Fault::ScanHoldsConnection {
+            let (inner, connections) = (self.inner.clone(), Arc::clone(&self.connections));
+            return stream::once(Self::connection(connections))
+                .map_ok(move |held| {
+                    inner.scan(scan.clone()).map(move |page| {
+                        let _ = &held;
+                        page
+                    })
+                })
+                .try_flatten()
+                .boxed();
         }
         let bends = [
             Fault::LosesEqualKeys,

@@ -45,6 +45,7 @@ mod histories;
 mod log;
 mod numbers;
 mod odd;
+mod page;
 mod partitions;
 mod promises;
 mod queries;
