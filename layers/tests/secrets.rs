@@ -95,7 +95,7 @@ fn said(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error:?} {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!(" {error:?} {error}");
+        write!(text, " {error:?} {error}").unwrap();
         cause = error.source();
     }
     text

@@ -177,8 +177,8 @@ pub(crate) fn retrying(store: Store) -> Opened {
     Ok(Arc::new(Retrying::new(store, sleep, waits)?))
 }
 
-pub(crate) fn traced(store: Store) -> Opened {
-    Ok(Arc::new(Traced::new(store)))
+pub(crate) fn traced(store: Store) -> Store {
+    Arc::new(Traced::new(store))
 }
 
 #[cfg(feature = "shredding")]
@@ -193,7 +193,7 @@ pub(crate) fn shredding(store: Store) -> Opened {
 pub(crate) fn stack(store: Store, bare: SequenceNumber) -> Opened {
     let chained = Chained::new(store)?.with_chained_after(bare);
     let sealed = encoded(Arc::new(chained), sealed().with_clear(Clear::Until(bare)))?;
-    retrying(traced(shredding(sealed)?)?)
+    retrying(traced(shredding(sealed)?))
 }
 
 /// What the stack is called around the store of this name.
