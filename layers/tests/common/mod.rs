@@ -27,7 +27,7 @@ pub(crate) struct Layered<H, W> {
     inner: H,
     wrap: W,
     bare: Mutex<HashMap<String, SequenceNumber>>,
-    /// What a child process is told besides.
+    /// A further variable for child processes.
     variable: Option<(String, String)>,
 }
 
@@ -36,7 +36,7 @@ impl<H: Harness, W: Fn(Store, SequenceNumber) -> Opened> Layered<H, W> {
         Self { inner, wrap, bare: Mutex::default(), variable: None }
     }
 
-    /// Tells child processes this variable.
+    /// Sets this variable for child processes.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variable = Some((name.to_owned(), value.to_owned()));
         self
