@@ -58,7 +58,7 @@ enum Task {
     /// Views: rebuilds, commits, latencies, idle processors.
     Views(Beside),
     /// Layers beside bare adapters.
-    Layers(Beside),
+    Layers(Layers),
     /// State stores beside bare code: commits, gets, scans, finds.
     Documents(Documents),
     /// Aggregates beside bare calls; with peers, beside those of other libraries.
@@ -87,6 +87,15 @@ struct Domain {
     /// Beside the aggregates of other libraries of the crate registry, in place of bare calls; cargo builds them first.
     #[arg(long, conflicts_with_all = ["store", "folder"])]
     peers: bool,
+}
+
+#[derive(Debug, Args)]
+struct Layers {
+    #[command(flatten)]
+    beside: Beside,
+    /// A Git repository whose history is measured, too: how large it is with layers.
+    #[arg(long, value_name = "FOLDER")]
+    repository: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -357,7 +366,8 @@ async fn measure_documents(task: &Documents) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure_layers(arguments: &Beside) -> Result<ExitCode, BoxError> {
+async fn measure_layers(task: &Layers) -> Result<ExitCode, BoxError> {
+    let arguments = &task.beside;
     let effort = if arguments.quick { layers::Effort::QUICK } else { layers::Effort::FULL };
     let folder = folder(arguments.folder.as_deref())?;
     let grounds = grounds(&arguments.store);
@@ -369,7 +379,9 @@ async fn measure_layers(arguments: &Beside) -> Result<ExitCode, BoxError> {
             println!("{}", layers::scanning(&place, &name, effort).await?.join("\n"));
         }
     }
-    println!("{}", layers::alone(effort).await?.join("\n"));
+    println!("{}\n", layers::alone(effort).await?.join("\n"));
+    table(layers::HEADING);
+    println!("{}", layers::sizes(effort, task.repository.as_deref()).await?.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 

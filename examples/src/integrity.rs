@@ -10,9 +10,10 @@ use annals::{
 };
 use annals_domain::{Application, Repository, Root};
 use annals_layers::{
-    Chained, Clear, Codec, Compression, Encoded, Finding, Hash, Head, Key, KeyId, KeyRing,
+    Chained, Clear, Codec, Compression, Encoded, Finding, Hash, Head, Key, KeyId, KeyRing, Link,
 };
 use annals_memory::MemoryAdapter;
+use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use crate::story::Say;
@@ -77,6 +78,13 @@ pub async fn story(store: &EventStore, say: Say<'_>) -> Result<(), BoxError> {
     let known = head(&chain, earth).await?;
     assert_eq!((report.events, report.head, report.findings), (5, Some(known), Vec::new()));
     assert_eq!(known.position, Position::new(4));
+    let links: Vec<Link> = chain.links(&stream(earth)?).try_concat().await?;
+    let mut last = Hash::GENESIS;
+    for link in &links {
+        assert_eq!(link.previous, last, "{:?}", link.position);
+        last = link.hash;
+    }
+    assert_eq!((links.len(), last), (5, known.hash), "the last link is the head");
     assert_ne!(known.hash, Hash::GENESIS);
     let raw = store.stream(stream(earth)?).read(ReadOptions::default()).into_vec().await?;
     for row in &raw {

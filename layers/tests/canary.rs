@@ -43,7 +43,7 @@ fn events() -> usize {
 
 /// The bird that is seen at this tree: who, what it is called, and what happens to it. Even ones are canaries.
 fn seen(nth: usize) -> (StreamId, String, NewEvent) {
-    let kind = if nth % 2 == 0 { "canary" } else { "linnet" };
+    let kind = if nth.is_multiple_of(2) { "canary" } else { "linnet" };
     let name = format!("{kind}-{nth}");
     let what = match nth % 100 {
         // What fails is parked, each in a stream of its own.

@@ -95,7 +95,7 @@ fn said(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error:?} {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!(" {error:?} {error}");
+        write!(text, " {error:?} {error}").unwrap();
         cause = error.source();
     }
     text
@@ -134,7 +134,7 @@ async fn work() -> Result<String, annals::BoxError> {
         signer.verifier(),
         keys.current(&Subject::new("joe")?).await?,
     );
-    // What is refused, and what cannot be read: by a condition, by an id, for a value that is misspelt, forged, or without
+    // What is rejected, and what cannot be read: by a condition, by an id, for a value that is misspelt, forged, or without
     // its key.
     let twice = NewEvent::json("joined", &"s3cret twice")?.with_id(joined.id);
     let misspelt = r#"{"$personal":"joe","value":"p3rsonal","x":"s3cret"}"#;

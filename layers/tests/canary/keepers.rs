@@ -168,7 +168,7 @@ impl Keepers {
         let rings = EffectSweep::new(Arc::clone(&self.state), |subject, receipt: &mut String| {
             let concerns = receipt.starts_with(&format!("{subject}:"));
             if concerns {
-                *receipt = "a ring".to_owned();
+                "a ring".clone_into(receipt);
             }
             concerns
         });

@@ -27,7 +27,7 @@ pub(crate) struct Layered<H, W> {
     inner: H,
     wrap: W,
     bare: Mutex<HashMap<String, SequenceNumber>>,
-    /// What a child process is told besides.
+    /// A further variable for child processes.
     variable: Option<(String, String)>,
 }
 
@@ -36,7 +36,7 @@ impl<H: Harness, W: Fn(Store, SequenceNumber) -> Opened> Layered<H, W> {
         Self { inner, wrap, bare: Mutex::default(), variable: None }
     }
 
-    /// Tells child processes this variable.
+    /// Sets this variable for child processes.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variable = Some((name.to_owned(), value.to_owned()));
         self
@@ -177,8 +177,8 @@ pub(crate) fn retrying(store: Store) -> Opened {
     Ok(Arc::new(Retrying::new(store, sleep, waits)?))
 }
 
-pub(crate) fn traced(store: Store) -> Opened {
-    Ok(Arc::new(Traced::new(store)))
+pub(crate) fn traced(store: Store) -> Store {
+    Arc::new(Traced::new(store))
 }
 
 #[cfg(feature = "shredding")]
@@ -193,7 +193,7 @@ pub(crate) fn shredding(store: Store) -> Opened {
 pub(crate) fn stack(store: Store, bare: SequenceNumber) -> Opened {
     let chained = Chained::new(store)?.with_chained_after(bare);
     let sealed = encoded(Arc::new(chained), sealed().with_clear(Clear::Until(bare)))?;
-    retrying(traced(shredding(sealed)?)?)
+    retrying(traced(shredding(sealed)?))
 }
 
 /// What the stack is called around the store of this name.
