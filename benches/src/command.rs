@@ -22,13 +22,19 @@ use crate::{
     annals_store, beside, builds, delivery, domain, layers, limits, page, policies, report, scopes,
 };
 
+/// Opens the stores of others on this ground, with files in this folder.
+pub type OpenStores = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
+
+/// Opens one application, written with each library; ours is the first.
+pub type OpenUniverses = fn() -> BoxFuture<'static, Result<Vec<Box<dyn Universe>>, BoxError>>;
+
 /// Who takes part beside ours.
 #[derive(Debug, Clone, Copy)]
 pub struct Peers {
-    /// Stores on this ground, with files in this folder.
-    pub stores: fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>,
-    /// One application, written with each library; ours is the first.
-    pub universes: fn() -> BoxFuture<'static, Result<Vec<Box<dyn Universe>>, BoxError>>,
+    /// In the comparison of stores.
+    pub stores: OpenStores,
+    /// In the comparison of aggregates.
+    pub universes: OpenUniverses,
 }
 
 /// Measures Annals beside the limits of this machine.

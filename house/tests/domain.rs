@@ -84,8 +84,10 @@ fn written(file: &Path) -> Vec<String> {
             .filter(|(_, line)| *line == format!("// What a user writes: {mark}."))
             .map(|(number, _)| *number)
             .collect();
-        assert_eq!(marks.len(), 1, "{} has one mark \"{mark}\"", file.display());
-        marks[0]
+        match *marks {
+            [one] => one,
+            _ => panic!("{} has one mark \"{mark}\"", file.display()),
+        }
     };
     let (begin, end) = (mark("begin"), mark("end"));
     let outside = lines.iter().filter(|(number, line)| {
