@@ -280,11 +280,11 @@ impl Bend for Wrong {
                 *writes = others.into_iter().chain(marks).collect();
             }
             Fault::TakesAnyway | Fault::NoLockFence => {
-                let is_bent = |write: &&mut Write| {
+                let concerns = |write: &&mut Write| {
                     let is_guard = write.change == Change::Guard;
                     is_of(write, LOCKS) && is_guard == (self.fault == Fault::NoLockFence)
                 };
-                for write in writes.iter_mut().filter(is_bent) {
+                for write in writes.iter_mut().filter(concerns) {
                     write.expected = Expected::Any;
                 }
             }
