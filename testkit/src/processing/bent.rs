@@ -161,7 +161,7 @@ pub(super) struct Gate(Mutex<Shut>);
 #[derive(Debug, Default)]
 struct Shut {
     next: Option<(What, Way)>,
-    is_shut: bool,
+    holds_it: bool,
     held: usize,
     wakers: Vec<Waker>,
     kept: Vec<Commit>,
@@ -175,7 +175,7 @@ impl Gate {
     pub(super) fn next(&self, what: What, way: Way) {
         let mut shut = self.lock();
         shut.next = Some((what, way));
-        shut.is_shut = way == Way::Hold;
+        shut.holds_it = way == Way::Hold;
     }
 
     /// How many commits were held.
@@ -185,7 +185,7 @@ impl Gate {
 
     pub(super) fn open(&self) {
         let mut shut = self.lock();
-        shut.is_shut = false;
+        shut.holds_it = false;
         std::mem::take(&mut shut.wakers).into_iter().for_each(Waker::wake);
     }
 
@@ -231,7 +231,7 @@ impl Bend for Gate {
         if way.is_some() {
             poll_fn(|context| {
                 let mut shut = self.lock();
-                if shut.is_shut {
+                if shut.holds_it {
                     shut.wakers.push(context.waker().clone());
                     return Poll::Pending;
                 }

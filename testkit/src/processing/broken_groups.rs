@@ -198,11 +198,11 @@ impl Wrong {
         let documents = found.into_iter().map(|one| one.document);
         Ok(documents.filter(|document| document.key != own).collect())
     }
+}
 
-    fn renamed(&self, document: Document, from: &str, to: &str) -> Document {
-        let Document { key, revision, body } = document;
-        Document { key: renamed_key(key, from, to), revision, body: renamed_body(&body, from, to) }
-    }
+fn renamed(document: Document, from: &str, to: &str) -> Document {
+    let Document { key, revision, body } = document;
+    Document { key: renamed_key(key, from, to), revision, body: renamed_body(&body, from, to) }
 }
 
 fn renamed_key(key: DocumentKey, from: &str, to: &str) -> DocumentKey {
@@ -280,11 +280,11 @@ impl Bend for Wrong {
                 *writes = others.into_iter().chain(marks).collect();
             }
             Fault::TakesAnyway | Fault::NoLockFence => {
-                let is_bent = |write: &&mut Write| {
+                let concerns = |write: &&mut Write| {
                     let is_guard = write.change == Change::Guard;
                     is_of(write, LOCKS) && is_guard == (self.fault == Fault::NoLockFence)
                 };
-                for write in writes.iter_mut().filter(is_bent) {
+                for write in writes.iter_mut().filter(concerns) {
                     write.expected = Expected::Any;
                 }
             }
@@ -309,7 +309,7 @@ impl Bend for Wrong {
         }
         let mut got = inner.get(keys).await?;
         if let Some(own) = &own {
-            let back = |document| self.renamed(document, ONE_ID, own);
+            let back = |document| renamed(document, ONE_ID, own);
             got.documents = got.documents.into_iter().map(|one| one.map(back)).collect();
         }
         for document in got.documents.iter_mut().flatten() {
@@ -354,7 +354,7 @@ impl Bend for Wrong {
                 match self.fault {
                     Fault::OneId => {
                         let own = self.own_id().unwrap_or_default();
-                        let document = self.renamed(document, ONE_ID, &own);
+                        let document = renamed(document, ONE_ID, &own);
                         seen.push(Scanned { key, document });
                     }
                     _ if own.as_ref() == Some(&document.key) || !self.is_old(&document.key) => {
