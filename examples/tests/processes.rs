@@ -27,10 +27,6 @@ fn program(name: &str) -> PathBuf {
     folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
-fn often(variable: &str, usual: u32) -> u32 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
 /// A process of its own; dropped, it is killed.
 struct Process(Child);
 
@@ -171,7 +167,7 @@ async fn g1_g2_of_three_processes_one_is_killed_and_one_stopped_and_continued_ag
         let share = || Process::start("orders", &["--store", &name, "--share", "--beat", "200"]);
         let mut processes = vec![share(), share(), share()];
         let mut placed = 0;
-        for _ in 0..often("ANNALS_ROUNDS", 2) {
+        for _ in 0..common::often("ANNALS_ROUNDS", 2) {
             // A stopped process may hold the lock of the database: who appends waits for it.
             let log_of_orders = log.clone();
             let placing = tokio::spawn(async move {
@@ -215,7 +211,7 @@ async fn g1_g2_of_three_processes_one_is_killed_and_one_stopped_and_continued_ag
 async fn y9_a_mailer_that_is_killed_at_random_sends_each_letter_once_and_none_in_a_rebuild()
 -> Result<(), BoxError> {
     const ORDERS: u32 = 60;
-    let kills = often("ANNALS_KILLS", 20);
+    let kills = common::often("ANNALS_KILLS", 20);
     let folder = TempDir::new()?;
     for (nth, name) in stores(folder.path()).await?.into_iter().enumerate() {
         let (log, state) = open(&name).await?;

@@ -1,4 +1,5 @@
-//! The training school in memory, SQLite and PostgreSQL: its story, and its view while the process that keeps it is killed.
+//! The training school in memory, SQLite and PostgreSQL: its story, and its view while the process that keeps it is killed:
+//! as often as `ANNALS_KILLS` says (15 times without it; 50 in the full profile).
 
 mod common;
 
@@ -21,7 +22,7 @@ const TRICKS: u64 = 200;
 
 fn kills() -> u64 {
     let is_full = std::env::var("ANNALS_TESTKIT_PROFILE").is_ok_and(|profile| profile == "full");
-    if is_full { 50 } else { 20 }
+    u64::from(common::often("ANNALS_KILLS", if is_full { 50 } else { 15 })).max(1)
 }
 
 /// A log and documents, and where they are if another process can open them.

@@ -44,7 +44,7 @@ struct Log {
 
 #[async_trait]
 impl StorageAdapter for Log {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "quirky"
     }
 

@@ -14,7 +14,7 @@ use support::views::Views;
 
 fn passes(log: Kind, state: Kind, one: bool) {
     let Some(ground) = Ground::of(&[log, state]) else { return };
-    let patience = if log == Kind::Memory { 0 } else { 1 };
+    let patience = u64::from(log != Kind::Memory);
     let pair = Views::new(ground, [log, state], one, Duration::from_millis(patience));
     // Of their own, so that no two pairs play the same.
     let first = 1_000 * (log as u64 * 6 + state as u64 * 2 + u64::from(one));

@@ -18,6 +18,11 @@ use annals_sqlite::SqliteAdapter;
 use annals_testkit::NotRun;
 use tempfile::TempDir;
 
+/// How often something is repeated: as the environment says.
+pub(crate) fn often(variable: &str, usual: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// The git command in `folder`, with an author and without what may be set up on this machine.
 pub(crate) fn git_command(folder: &Path) -> Command {
     let mut command = Command::new("git");

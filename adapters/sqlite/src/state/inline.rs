@@ -248,11 +248,11 @@ impl<V: SqlView> Made for InTables<V> {
 #[async_trait]
 impl<V: View> Made for InlineDocuments<V> {
     async fn guard(&self) -> Result<Option<Write>, StateError> {
-        InlineDocuments::guard(self).await.map(Some)
+        Self::guard(self).await.map(Some)
     }
 
     fn forget(&self) {
-        InlineDocuments::forget(self);
+        Self::forget(self);
     }
 
     fn make(
