@@ -35,6 +35,7 @@ mod race;
 mod read;
 mod resource;
 mod runtime;
+mod scopes;
 mod sequence;
 mod steps;
 mod support;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         steps::CHECKS,
         gated::CHECKS,
         meeting::CHECKS,
+        scopes::CHECKS,
         follow::CHECKS,
         close::CHECKS,
         runtime::CHECKS,
