@@ -3,20 +3,22 @@
 # With --peers it also checks that the other event stores of the comparison build, which nothing else needs.
 # With --quick it stops after formatting, clippy, and the tests that need no server, each broken adapter met once: for
 # the inner loop.
+# With --faults it also makes faults of one line in copies of our adapters, each of which the suite must catch.
 # With --each-feature it also checks each library with each of its features alone, and with none.
 # With --postgres-versions it also runs the tests of PostgreSQL on each further version that scripts/postgres.sh knows.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-each_feature= peers= postgres_versions= quick=
+each_feature= faults= peers= postgres_versions= quick=
 for option in "$@"; do
     case "$option" in
     --peers) peers=yes ;;
     --quick) quick=yes ;;
     --each-feature) each_feature=yes ;;
+    --faults) faults=yes ;;
     --postgres-versions) postgres_versions="16 17 18" ;;
     *)
-        echo "usage: $0 [--quick] [--each-feature] [--peers] [--postgres-versions]" >&2
+        echo "usage: $0 [--quick] [--each-feature] [--faults] [--peers] [--postgres-versions]" >&2
         exit 2
         ;;
     esac
@@ -95,6 +97,11 @@ for version in $postgres_versions; do
     env -u ANNALS_POSTGRES_URL ANNALS_POSTGRES_BIN="$programs" CI=true \
         cargo test -p annals-postgres --all-features --locked --tests
 done
+
+if [ -n "$faults" ]; then
+    step "faults of one line in copies of our adapters"
+    CI=true cargo test -p annals-house --locked --test faults -- --ignored
+fi
 
 if [ -n "$each_feature" ]; then
     step "each feature alone, and none"

@@ -36,6 +36,7 @@ mod race;
 mod read;
 mod resource;
 mod runtime;
+mod scopes;
 mod sequence;
 mod steps;
 mod support;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         steps::CHECKS,
         gated::CHECKS,
         meeting::CHECKS,
+        scopes::CHECKS,
         follow::CHECKS,
         followers::CHECKS,
         close::CHECKS,

@@ -1,15 +1,17 @@
 //! The test binary as a child process of itself: what several processes do to one store, and `kill -9`.
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use annals::{Position, StreamId, WriteCondition};
+use annals::{NewEvent, Payload, Position, StreamId, WriteCondition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::engine::{Failure, Outcome};
 use crate::engine::{Flavour, SCRATCH, runtime, scratch_made};
+use crate::generate::valid;
 use crate::subject::{Context, Subject, event, events, most, within};
 
 /// The variable that makes a child of the test binary; its value is the [`Task`] as JSON.
@@ -26,12 +28,19 @@ pub(crate) struct Task {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// `writers` tasks append batches without end, each to its own stream `writer-N`; prints `ack STREAM FIRST
-    /// LAST` with the positions of each batch that was acknowledged, after `trying STREAM COUNT`.
-    Append { writers: u32, from: u32 },
+    /// LAST` with the positions of each batch that was acknowledged, after `trying STREAM COUNT`. `large`: each third
+    /// batch has [hundreds of events](LARGE).
+    Append { writers: u32, from: u32, large: bool },
     /// For each round read from standard input: tries to append to stream `race` at the position given, prints
     /// `won` or `lost`, or `failed` with an error of another kind.
     Race,
 }
+
+/// The events of a large batch, of some kilobytes each: more than one page of a file, and one buffer of a server.
+pub(crate) const LARGE: usize = 300;
+const LARGE_PAYLOAD: usize = 2_000;
+/// What an event has beside its payload, at most.
+const SMALL_PARTS: usize = 500;
 
 /// When this process was started as a child, does its work and returns its exit code.
 pub(crate) fn serve(context: &Context) -> Option<ExitCode> {
@@ -43,7 +52,9 @@ pub(crate) fn serve(context: &Context) -> Option<ExitCode> {
             runtime.block_on(async {
                 let subject = context.in_namespace(task.namespace).open().await?;
                 match task.work {
-                    Work::Append { writers, from } => append(subject, writers, from).await,
+                    Work::Append { writers, from, large } => {
+                        append(subject, writers, from, large).await
+                    }
                     Work::Race => race(&subject).await,
                 }
             })
@@ -65,7 +76,7 @@ fn say(line: &str) {
     }
 }
 
-async fn append(subject: Subject, writers: u32, from: u32) -> Outcome {
+async fn append(subject: Subject, writers: u32, from: u32, large: bool) -> Outcome {
     let mut tasks = tokio::task::JoinSet::new();
     for writer in from..from + writers {
         let subject = subject.clone();
@@ -73,7 +84,11 @@ async fn append(subject: Subject, writers: u32, from: u32) -> Outcome {
             let name = format!("writer-{writer}");
             let stream = subject.stream("children", &name);
             for round in 0_usize.. {
-                let batch = events((1 + round % 5).min(most(&subject)));
+                let batch = if large && round % 3 == 1 {
+                    heavy(&subject)
+                } else {
+                    events((1 + round % 5).min(most(&subject)))
+                };
                 say(&format!("trying {name} {}", batch.len()));
                 let stored = subject.append(&stream, batch, WriteCondition::Always).await?;
                 let ends = stored.first().zip(stored.last());
@@ -86,6 +101,22 @@ async fn append(subject: Subject, writers: u32, from: u32) -> Outcome {
     tasks.join_next().await.map_or(Ok(()), |ended| {
         ended.unwrap_or_else(|error| Err(Failure::new(format!("a writer ended: {error}"))))
     })
+}
+
+/// A large batch, as far as the store takes one.
+fn heavy(subject: &Subject) -> Vec<NewEvent> {
+    let can = &subject.capabilities;
+    let bytes = |limit: Option<std::num::NonZeroU32>| {
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
+    };
+    // The text has its quotation marks.
+    let length = LARGE_PAYLOAD.min(bytes(can.max_payload_bytes).saturating_sub(2));
+    let room = bytes(can.max_append_bytes) / (length + SMALL_PARTS);
+    let mut batch = events(LARGE.min(most(subject)).min(room).max(1));
+    for event in &mut batch {
+        event.payload = valid(Payload::json(&"x".repeat(length)));
+    }
+    batch
 }
 
 async fn race(subject: &Subject) -> Outcome {
@@ -115,6 +146,15 @@ pub(crate) struct Child {
 impl Child {
     /// Starts this test binary again, to do `work` on the store of the check.
     pub(crate) fn spawn(cx: &Context, work: Work) -> Outcome<Self> {
+        Self::spawn_with(cx, work, Vec::new())
+    }
+
+    /// The same with further variables of the environment.
+    pub(crate) fn spawn_with(
+        cx: &Context,
+        work: Work,
+        variables: Vec<(&'static str, PathBuf)>,
+    ) -> Outcome<Self> {
         let task = Task { namespace: cx.namespace().to_owned(), work };
         let failed = |error: std::io::Error| Failure::not_run(format!("no child process: {error}"));
         let text = serde_json::to_string(&task).unwrap_or_default();
@@ -125,6 +165,7 @@ impl Child {
         let mut process = command
             .env(VARIABLE, text)
             .envs(cx.harness().environment())
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use annals::{BoxError, SequenceNumber, StorageAdapter};
+use annals::{BoxError, SequenceNumber, StorageAdapter, StreamId};
 use async_trait::async_trait;
 
 #[cfg(doc)]
@@ -78,6 +79,23 @@ pub trait Harness: Send + Sync + 'static {
         Err("the harness takes no store back".into())
     }
 
+    /// Holds what an append to `stream` needs, as an append of another program does that does not end, until the value
+    /// returned is dropped; for [`Hook::HoldScope`]. Whether that append is made then is of no matter.
+    async fn hold_scope(
+        &self,
+        namespace: &str,
+        stream: &StreamId,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        let _ = (namespace, stream);
+        Err("the harness holds no scope".into())
+    }
+
+    /// Every file that the store of a namespace may consist of, whether it is there or not; for [`Hook::Files`].
+    async fn files(&self, namespace: &str) -> Result<Vec<PathBuf>, BoxError> {
+        let _ = namespace;
+        Err("the harness names no files".into())
+    }
+
     /// The address of the server behind the store; for [`Hook::Proxy`].
     async fn server(&self) -> Result<SocketAddr, BoxError> {
         Err("the harness names no server".into())
@@ -134,6 +152,12 @@ pub enum Hook {
     Disturb(Disturbance),
     /// [`Harness::remember`] and [`Harness::take_back`], where no other namespace uses the same store.
     TakeBack,
+    /// [`Harness::hold_scope`]: appends to a category or stream that is held keep up no others. Not for an order of the
+    /// log, and not for an adapter that has one lock for all.
+    HoldScope,
+    /// [`Harness::files`]: the processes that use the store write these files themselves, and make them durable by
+    /// `fsync` or `fdatasync` alone. What they did not make durable is then taken away, as a loss of power does.
+    Files,
     /// [`Harness::usage`].
     Usage,
     /// `open` reaches the same data from a child process that runs the same test binary, although neither

@@ -172,6 +172,8 @@ mod sequential;
 mod storage;
 #[cfg(feature = "conformance")]
 mod subject;
+#[cfg(feature = "conformance")]
+mod synced;
 
 pub use async_trait::async_trait;
 pub use builder::{NewEventBuilder, StoredEventBuilder};

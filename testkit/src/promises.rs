@@ -16,7 +16,7 @@ use crate::subject::{Context, Start, event};
 
 impl Contract for Storage {
     const NAME: &'static str = "annals-testkit";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const RULES: &'static [Rule] = &[
         Rule::new("A1", "all or nothing"),
         Rule::new("A2", "positions without holes"),
@@ -44,6 +44,10 @@ impl Contract for Storage {
         ),
         ("dur.kill9", "the specimens live in memory: it needs files that are opened again"),
         ("dur.open_race", "the specimens live in memory: it needs files that are opened again"),
+        (
+            "dur.power_loss",
+            "the specimens live in memory: it needs files, and catches faults in copies of the adapters that have them",
+        ),
         ("dur.reopen", "the specimens live in memory: it needs files that are opened again"),
         ("fault.connections_cut", "it needs a server and connections to it"),
         ("fault.cut_crowd", "it needs a server and connections to it"),

@@ -64,6 +64,7 @@ impl Harness for Files {
             Hook::PoolOfOne,
             Hook::TakeBack,
             Hook::Disturb(Disturbance::HoldLock),
+            Hook::Files,
             #[cfg(target_os = "linux")]
             Hook::Usage,
         ]
@@ -121,6 +122,12 @@ impl Harness for Files {
         });
         let sql = format!("BEGIN IMMEDIATE; {} COMMIT", tables.concat());
         Ok(connection.execute_batch(&sql)?)
+    }
+
+    async fn files(&self, namespace: &str) -> Result<Vec<PathBuf>, BoxError> {
+        let file = path(namespace)?;
+        let [log, index] = ["db-wal", "db-shm"].map(|ending| file.with_extension(ending));
+        Ok(vec![file, log, index])
     }
 
     /// How often this process has the file, or one beside it, open.

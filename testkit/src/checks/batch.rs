@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         duplicate_before_condition,
-        "a known event id is told as such, whatever the conditions are"
+        "a known event id is reported as such, whatever the conditions are"
     ),
     check!("idem.retry", [A7 A5], Required, [], retry, "an append repeated is recognised; after a refusal its ids are free"),
     check!(

@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [Need::Lacks(Feature::CustomConditions)],
         custom_refused,
-        "conditions of the caller's own are refused where they are not declared"
+        "custom conditions are rejected if they are not declared"
     ),
     check!(
         "cap.tags_refused",
@@ -96,7 +96,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         named,
-        "what is unsupported is told with the name of the adapter"
+        "an error of something unsupported names the adapter"
     ),
 ];
 

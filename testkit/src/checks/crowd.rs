@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[check!(
     Stochastic,
     [],
     crowd,
-    "each of a crowd that appends at once is told its own outcome, and a refusal changes nothing for the others"
+    "of many appends at once each returns its own outcome, and a refusal changes nothing for the others"
 )];
 
 /// How many append at once.

@@ -7,8 +7,10 @@ use annals::{Position, ReadOptions, StoredEvent, WriteCondition};
 
 use crate::child::{Child, Work};
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
+use crate::harness::Hook;
 use crate::storage::{Check, Feature, Need, check};
 use crate::subject::{Context, Subject, events, within};
+use crate::synced::Synced;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -35,7 +37,19 @@ pub(super) const CHECKS: &[Check] = &[
         kill9,
         "after kill -9 under load: what was acknowledged is there, the rest whole or absent, nothing twice"
     ),
+    check!(
+        "dur.power_loss",
+        [D1 A1],
+        Stochastic,
+        [Need::Has(Feature::Durable), Need::Hook(Hook::Files)],
+        power_loss,
+        "after the loss of all that was not synced: what was acknowledged is there, the rest whole or absent"
+    ),
 ];
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Writers in a child process.
+const WRITERS: u32 = 4;
 
 async fn reopen(cx: Context) -> Outcome {
     let store = cx.open().await?;
@@ -86,27 +100,66 @@ async fn open_race(cx: Context) -> Outcome {
 
 async fn kill9(cx: Context) -> Outcome {
     let mut said: Vec<String> = Vec::new();
-    for (round, case) in cx.cases(5).enumerate() {
-        let from = u32::try_from(round * 4).unwrap_or_default();
-        let work = Work::Append { writers: 4, from };
-        let mut child = Child::spawn(&cx, work)?;
-        // At least one batch is acknowledged, and then it dies at any moment.
-        let limit = Duration::from_secs(20);
-        let mut acknowledged = 0;
-        while acknowledged < 1 + case % 40 {
-            let line = child.line(limit).await?;
-            let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
-            ensure!(!line.starts_with("failed"), "the child process {line}");
-            acknowledged += u64::from(line.starts_with("ack"));
-            said.push(line);
-        }
-        said.extend(child.kill().await);
-        let store = within(limit, "opening after kill -9", cx.open()).await??;
-        judge(&store, &said, from + 4).await?;
-        let next = store.stream("children", "after");
-        within(limit, "an append after kill -9", store.fill(&next, 1)).await??;
+    for (round, case) in cx.cases(6).enumerate() {
+        let from = u32::try_from(round).unwrap_or_default() * WRITERS;
+        let large = round % 2 == 1;
+        let child = Child::spawn(&cx, Work::Append { writers: WRITERS, from, large })?;
+        said.extend(killed(child, case, large).await?);
+        survived(&cx, &said, from + WRITERS).await?;
     }
     Ok(())
+}
+
+async fn power_loss(cx: Context) -> Outcome {
+    for (round, case) in cx.cases(4).enumerate() {
+        // What this process reads and appends afterwards is not kept track of.
+        let cx = cx.nested(round);
+        let files = cx.harness().files(cx.namespace()).await;
+        let files =
+            files.map_err(|error| Failure::new(format!("the harness names no files: {error}")))?;
+        let synced = Synced::of(cx.namespace(), files).map_err(Failure::not_run)?;
+        let large = round % 2 == 1;
+        let work = Work::Append { writers: WRITERS, from: 0, large };
+        let child = Child::spawn_with(&cx, work, synced.variables())?;
+        let said = killed(child, case, large).await?;
+        if !synced.was_loaded() {
+            return Err(Failure::not_run("the child process loads no library before its own"));
+        }
+        let lost = synced.lose_power();
+        lost.map_err(|error| Failure::new(format!("what was not synced stays: {error}")))?;
+        survived(&cx, &said, WRITERS).await?;
+    }
+    Ok(())
+}
+
+/// What a child process with writers said until it was killed: at any moment after its first acknowledgement, and if
+/// `large`, while a large batch is on its way.
+async fn killed(mut child: Child, case: u64, large: bool) -> Outcome<Vec<String>> {
+    let (mut said, mut acknowledged, mut is_due) = (Vec::new(), 0, false);
+    while !is_due {
+        let line = child.line(LIMIT).await?;
+        let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
+        ensure!(!line.starts_with("failed"), "the child process {line}");
+        acknowledged += u64::from(line.starts_with("ack"));
+        let count = line.strip_prefix("trying ").and_then(|line| line.split(' ').next_back());
+        let is_large = count.and_then(|count| count.parse().ok()).is_some_and(|it: u64| it > 5);
+        is_due = acknowledged > case % 40 && (!large || is_large);
+        said.push(line);
+    }
+    if large {
+        // Somewhere between its first byte and its acknowledgement.
+        tokio::time::sleep(Duration::from_millis(case % 16)).await;
+    }
+    said.extend(child.kill().await);
+    Ok(said)
+}
+
+/// The store opens again, holds what it must, and goes on.
+async fn survived(cx: &Context, said: &[String], writers: u32) -> Outcome {
+    let store = within(LIMIT, "opening after a crash", cx.open()).await??;
+    judge(&store, said, writers).await?;
+    let next = store.stream("children", "after");
+    within(LIMIT, "an append after a crash", store.fill(&next, 1)).await?.map(drop)
 }
 
 /// What the writers said against what is there.

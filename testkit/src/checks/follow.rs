@@ -68,7 +68,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         until,
-        "a follow ends once the head has reached its last number, whoever moves the head"
+        "a follow ends once the head has reached its last number, by whatever append"
     ),
     check!(
         "follow.rejected",

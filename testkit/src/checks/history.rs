@@ -20,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
         Stochastic,
         [],
         mixed,
-        "one order of commits explains what random clients were told"
+        "one order of commits explains what random clients were answered"
     ),
     check!(
         "lin.contended",

@@ -44,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         last_event,
-        "the last event of a stream is told by its id alone"
+        "a condition on the last event of a stream is judged by its id alone"
     ),
 ];
 

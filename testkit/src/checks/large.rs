@@ -64,6 +64,14 @@ pub(super) const CHECKS: &[Check] = &[
         late_duplicate,
         "a known event id among thousands of a call, wherever, keeps the whole call out"
     ),
+    check!(
+        "scan.sparse",
+        [R3 R5 A4],
+        Required,
+        [],
+        sparse,
+        "what a query matches is found behind thousands of events that it does not match, from both ends and by conditions"
+    ),
 ];
 
 /// `size` bytes, which differ from those of other events and from place to place.
@@ -370,4 +378,41 @@ async fn late_duplicate(cx: Context) -> Outcome {
     ledger.verify_with(&[&fresh, &other], "after calls with a known event far back").await?;
     ledger.one(&fresh, light(1), WriteCondition::StreamIsEmpty).await?;
     ledger.verify_no_hole("after calls with a known event far back").await
+}
+
+/// More than an adapter looks at for one page, or moves in one piece.
+const FAR: usize = 11_000;
+
+async fn sparse(cx: Context) -> Outcome {
+    let mut ledger = Ledger::open(&cx).await?;
+    let store = ledger.store.clone();
+    let stream = store.stream("sparse", "one");
+    // On a log of several namespaces no other check has events of this name.
+    let name = EventName::new(format!("{}rare", cx.namespace())).map_err(annals::Error::from)?;
+    let rare = || vec![but(&event("rare"), |it| it.name = name.clone())];
+    let rare_of = |source: &Source| {
+        but(&QueryItem::new(source.clone()), |it| it.names = Some([name.clone()].into()))
+    };
+    let first = ledger.one(&stream, rare(), WriteCondition::Always).await?;
+    // Where a call takes few, so many calls would take their time.
+    let between = light(FAR.min(most(&store).saturating_mul(200)));
+    for part in between.chunks(most(&store).min(10_000)) {
+        ledger.one(&stream, part.to_vec(), WriteCondition::Always).await?;
+    }
+    ledger.one(&stream, rare(), WriteCondition::Always).await?;
+    let world = World::of(ledger).await?;
+    for source in world.sources() {
+        let query = rare_of(&source).into();
+        let all = world.widest(&query);
+        for options in [all, all.limit(1), all.limit(2), all.limit(3)] {
+            world.compare_both(&query, [options, options.after(first[0].sequence_number)]).await?;
+        }
+    }
+    if store.capabilities.query_conditions {
+        let rare = rare_of(&stream.clone().into());
+        let none = WriteCondition::no_match(rare, first[0].sequence_number);
+        let append = vec![Append::new(stream, light(1), none)];
+        Ledger::of(store).unmet(append, "thousands of events later one matches").await?;
+    }
+    Ok(())
 }

@@ -85,7 +85,7 @@ fn widest(store: &Subject) -> Source {
 
 /// A child process that appends, and has begun: there is something to read, whatever the source.
 async fn appending(cx: &Context) -> Outcome<Child> {
-    let mut child = Child::spawn(cx, Work::Append { writers: 4, from: 0 })?;
+    let mut child = Child::spawn(cx, Work::Append { writers: 4, from: 0, large: false })?;
     loop {
         let line = child.line(LIMIT).await?;
         let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;

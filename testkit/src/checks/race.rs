@@ -21,7 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
         Stochastic,
         [],
         loser_error,
-        "every loser of a race is told ConditionFailed, with the state that the winner left"
+        "every loser of a race gets ConditionFailed, with the state that the winner left"
     ),
     check!("cond.progress", [A4], Stochastic, [], progress, "writers that race do not all lose"),
     check!("cond.counter", [A4 R1], Stochastic, [], counter, "reading, deciding and appending in turns loses no update"),

@@ -166,6 +166,12 @@ async fn two_handles(cx: Context) -> Outcome {
         }
     }
     let mut ledger = world.ledger;
+    // Without a refusal in between, after which a handle may look anew.
+    for turn in 0..8 {
+        ledger = ledger.through(handles[turn % 2].clone());
+        let condition = ledger.as_it_is(&streams[2]);
+        ledger.one(&streams[2], light(1), condition).await?;
+    }
     for round in 0..8 {
         at_once(&mut ledger, &handles, &streams[round % 4], round).await?;
     }

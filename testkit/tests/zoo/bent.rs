@@ -36,6 +36,11 @@ pub(super) trait Bend: fmt::Debug + Default + Send + Sync + 'static {
             .with_order(Order::Log)
     }
 
+    /// Whether its harness offers to hold a scope.
+    fn has_scopes(&self) -> bool {
+        false
+    }
+
     fn check_append(&self, writes: &[Append]) -> Result<()> {
         self.capabilities().check_append(NAME, writes)
     }

@@ -56,12 +56,13 @@ mod scans;
 mod sizes;
 mod writes;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use annals::BoxError;
+use annals::{Append, BoxError, NewEvent, StreamId, WriteCondition};
 use async_trait::async_trait;
 
 use annals_testkit::engine::{self, Zoo};
@@ -135,6 +136,15 @@ impl<B: Bend> Cage<B> {
     }
 }
 
+/// Lets the append at the gate go on when it is dropped.
+struct Held(Arc<dyn Gate>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 #[async_trait]
 impl<B: Bend> Harness for Cage<B> {
     async fn open(&self, namespace: &str) -> Opened {
@@ -142,7 +152,24 @@ impl<B: Bend> Harness for Cage<B> {
     }
 
     fn hooks(&self) -> &[Hook] {
-        &[Hook::PageSize, Hook::StartAfter, Hook::Gate, Hook::TakeBack]
+        let all = &[Hook::PageSize, Hook::StartAfter, Hook::Gate, Hook::TakeBack, Hook::HoldScope];
+        // A lock for all of a weaker order is right, if nobody says that there are several.
+        if B::default().has_scopes() { all } else { &all[..4] }
+    }
+
+    /// An append of another program is held before its commit.
+    async fn hold_scope(
+        &self,
+        namespace: &str,
+        stream: &StreamId,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        let (store, gate) = self.open_gated(namespace).await?;
+        gate.arm();
+        let event = NewEvent::json("held", &())?;
+        let append = Append::new(stream.clone(), [event], WriteCondition::Always);
+        tokio::spawn(async move { store.append(vec![append]).await });
+        gate.held().await;
+        Ok(Box::new(Held(gate)))
     }
 
     async fn open_as(&self, namespace: &str, variant: Variant) -> Opened {

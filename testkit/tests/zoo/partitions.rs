@@ -88,6 +88,39 @@ bent_specimens! {
         }
     }
 
+    /// The order of categories, and one lock for all of them.
+    OneLockForAll caught by ["order.held_scope"] {
+        fn capabilities(&self) -> Capabilities {
+            partitioned()
+        }
+
+        fn has_scopes(&self) -> bool {
+            true
+        }
+    }
+
+    /// A lock for each category, which appends wait for one after the other in the order in which they came.
+    WaitsInLine caught by ["order.held_scope"] {
+        fn capabilities(&self) -> Capabilities {
+            partitioned()
+        }
+
+        fn has_scopes(&self) -> bool {
+            true
+        }
+
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let all = locks(shared);
+            let line = shared.writer.lock().await;
+            let _held = lock(&all, &written(&writes)).await;
+            drop(line);
+            shared.pass_gate().await;
+            let numbers = draw(shared, count(&writes));
+            commit_at(shared, &writes, numbers..)
+        }
+    }
+
     /// What a call stores in its first category can be read a moment before the rest.
     CategoriesVisibleInTurn caught by ["vis.batch_atomic"] {
         fn capabilities(&self) -> Capabilities {

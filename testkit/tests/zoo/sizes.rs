@@ -399,6 +399,28 @@ bent_specimens! {
             ids.find(known).map_or(Ok(()), |id| Err(Error::DuplicateEvent(id)))
         }
     }
+
+    /// A read by names looks at some thousands of events, and takes what it found for all there is.
+    LooksAtThousands caught by ["scan.sparse"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            if query.items().iter().all(|item| item.names.is_none()) {
+                return Plain.select(log, query, options);
+            }
+            let all: Query = query.scope().map_or(Query::All, Into::into);
+            let looked_at = Plain.select(log, &all, &but(options, |it| it.limit = Some(8_192)))?;
+            let looked_at: HashSet<_> = looked_at.iter().map(|event| event.event.id).collect();
+            select_without(log, query, options, |event| !looked_at.contains(&event.event.id))
+        }
+    }
+
+    /// A condition looks at the first thousands of events after its number.
+    ConditionLooksAtThousands caught by ["scan.sparse"] {
+        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
+            let later = log.candidates(query).filter(|event| event.sequence_number > after);
+            let event = later.take(8_192).find(|event| query.matches(event));
+            event.map(|event| event.sequence_number)
+        }
+    }
 }
 
 /// The query with its first items only.

@@ -75,6 +75,7 @@ impl Harness for Postgres {
             Hook::Disturb(Disturbance::RestartServer),
             Hook::Disturb(Disturbance::KillServer),
             Hook::Disturb(Disturbance::HoldLock),
+            Hook::HoldScope,
             Hook::Usage,
         ]
     }
@@ -142,10 +143,24 @@ impl Harness for Postgres {
                 let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
                 admin(&self.url(namespace).await?).await?.query(sql, &[&namespace]).await?;
             }
-            Disturbance::HoldLock => return Ok(Box::new(hold(self, namespace).await?)),
+            Disturbance::HoldLock => {
+                // In the weaker orders no lock is one that all appends need.
+                let table = format!("LOCK TABLE {namespace}.events IN EXCLUSIVE MODE");
+                let lock = (self.order != Order::Log).then_some(table);
+                let stream = StreamId::new("holder", "lock")?;
+                return Ok(Box::new(hold(self, namespace, stream, lock).await?));
+            }
             other => return Err(format!("no {other:?} on PostgreSQL").into()),
         }
         Ok(Box::new(()))
+    }
+
+    async fn hold_scope(
+        &self,
+        namespace: &str,
+        stream: &StreamId,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        Ok(Box::new(hold(self, namespace, stream.clone(), None).await?))
     }
 
     async fn remember(&self, namespace: &str) -> Result<(), BoxError> {
@@ -235,24 +250,23 @@ async fn start_after(url: &str, namespace: &str, last: SequenceNumber) -> Result
     Ok(())
 }
 
-/// Holds what appends need in a transaction that does not end: the lock of the log, by an append; where there is none,
-/// the table. Dropped, it is rolled back.
+/// Holds what an append to `stream` needs in a transaction that does not end, after the statement `before`. Dropped, it
+/// is rolled back.
 async fn hold(
     harness: &Postgres,
     namespace: &str,
+    stream: StreamId,
+    before: Option<String>,
 ) -> Result<tokio::sync::oneshot::Sender<()>, BoxError> {
     let adapter = make(harness.options(namespace).await?).await?;
     let mut client = admin(&harness.url(namespace).await?).await?;
     let (held, is_held) = tokio::sync::oneshot::channel();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let table = format!("LOCK TABLE {namespace}.events IN EXCLUSIVE MODE");
-    let is_ordered = harness.order == Order::Log;
     tokio::spawn(async move {
         let transaction = client.transaction().await?;
-        if !is_ordered {
-            transaction.batch_execute(&table).await?;
+        if let Some(statement) = before {
+            transaction.batch_execute(&statement).await?;
         }
-        let stream = StreamId::new("holder", "lock")?;
         let event = NewEvent::json("held", &())?;
         adapter
             .append_in(&transaction, vec![Append::new(stream, [event], WriteCondition::Always)])
