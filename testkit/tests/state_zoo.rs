@@ -128,7 +128,7 @@ impl Locks<'_> {
 impl Drop for Locks<'_> {
     fn drop(&mut self) {
         let mut locked = self.0.locked.lock().unwrap();
-        self.1.iter().for_each(|key| drop(locked.remove(key)));
+        locked.retain(|key| !self.1.contains(key));
     }
 }
 
