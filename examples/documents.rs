@@ -4,7 +4,7 @@
 
 use annals::BoxError;
 use annals_examples::store;
-use annals_state::{By, Collection, Expected, Filter, Find, Paging, StateStore as _};
+use annals_state::{By, Collection, Expected, Filter, Find, Paging, StateError, StateStore as _};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +32,8 @@ async fn main() -> Result<(), BoxError> {
         .on(std::sync::Arc::clone(&store));
     for nth in 0..20 {
         let kind = if nth % 3 == 0 { "coffee" } else { "tea" };
-        let product = Product {
-            name: format!("{kind} {nth:02}"),
-            kind: kind.into(),
-            price: f64::from(nth % 7),
-        };
+        let price = f64::from(nth % 7);
+        let product = Product { name: format!("{kind} {nth:02}"), kind: kind.into(), price };
         products.put(format!("p-{nth:02}"), &product, Expected::Any).await?;
     }
     let teas = Find::default()
@@ -56,8 +53,7 @@ async fn main() -> Result<(), BoxError> {
     let cheaper = Product { price: 0.5, ..seen.value };
     products.put("p-01", &cheaper, Expected::Is(seen.revision)).await?;
     let late = products.put("p-01", &cheaper, Expected::Is(seen.revision)).await;
-    let conflict =
-        late.err().filter(annals_state::StateError::is_conflict).ok_or("it came in time")?;
+    let conflict = late.err().filter(StateError::is_conflict).ok_or("it came in time")?;
     println!("rejected: {conflict}");
     store.close().await;
     Ok(())

@@ -76,12 +76,24 @@ fn state_steps(tables: &Tables, found: u32) -> annals::Result<String> {
 
 /// The version of the tables of documents; 0 if there is nothing with one of their names.
 async fn found_state(session: Session<'_>, store: &Store) -> Outcome<u32> {
+    let (version, there) = state_version(session, store).await?;
+    if !there.is_empty() {
+        all_there(&store.tables.state_parts(), &there)?;
+    }
+    Ok(version)
+}
+
+/// The same, whether or not all of them are there; and what is.
+async fn state_version(
+    session: Session<'_>,
+    store: &Store,
+) -> Outcome<(u32, Vec<(String, String)>)> {
     let parts = store.tables.state_parts();
     let there = named(session, store, &parts).await?;
     let [meta, ..] = &parts;
     if !meta.is_in(&there) {
         return match there.first() {
-            None => Ok(0),
+            None => Ok((0, there)),
             Some((kind, name)) => Err(taken(kind, name)),
         };
     }
@@ -91,8 +103,16 @@ async fn found_state(session: Session<'_>, store: &Store) -> Outcome<u32> {
     let row = rows.first().ok_or_else(foreign)?;
     let version = row.try_get::<_, i32>(0).map_err(|_| foreign())?;
     let version = u32::try_from(version).map_err(|_| foreign())?;
-    all_there(&parts, &there)?;
-    Ok(version)
+    Ok((version, there))
+}
+
+/// Rejects documents whose log is gone. `found` is the version of the log.
+async fn no_orphans(session: Session<'_>, store: &Store, found: u32) -> Outcome<()> {
+    if found > 0 || !cfg!(feature = "state") || state_version(session, store).await?.0 == 0 {
+        return Ok(());
+    }
+    let [meta, ..] = store.tables.state_parts();
+    Err(Error::from(SchemaError::WithoutLog { name: meta.name }).into())
 }
 
 /// Rejects documents of a later release. Without their tables the log can be used, and its documents not.
@@ -110,7 +130,16 @@ pub(crate) async fn status(session: Session<'_>, store: &Store) -> Outcome<Schem
 
 /// Refuses a log that this release or these options cannot work with. Changes nothing.
 pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<()> {
-    let found = found(session, store).await?;
+    let mut found = self::found(session, store).await?;
+    if found.version == 0
+        && let Err(orphans) = no_orphans(session, store, 0).await
+    {
+        // Another process may have made both between the two looks.
+        found = self::found(session, store).await?;
+        if found.version == 0 {
+            return Err(orphans);
+        }
+    }
     if !pending(MIGRATIONS, found.version).map_err(Error::from)?.is_empty() {
         let known = SchemaStatus::new(MIGRATIONS, found.version).known;
         return Err(Error::from(SchemaError::Outdated { found: found.version, known }).into());
@@ -164,6 +193,7 @@ async fn migrate_in_transaction(session: Session<'_>, store: &Store) -> Outcome<
     if store.options.common.immutable_log {
         check_refuse(session, store).await?;
     }
+    no_orphans(session, store, found.version).await?;
     let documents = if cfg!(feature = "state") { found_state(session, store).await? } else { 0 };
     let sql = steps(&store.options, &store.tables, found.version, found.has_schema)?;
     session.execute(&sql).await?;

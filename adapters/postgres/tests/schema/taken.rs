@@ -147,6 +147,43 @@ async fn what_is_in_the_way_of_documents_is_named_and_left_alone() {
     }
 }
 #[tokio::test]
+async fn documents_whose_log_is_gone_are_named_and_left_alone() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let sql = "DROP TABLE {s}.events, {s}.events_names, {s}.events_streams, {s}.events_event_tags, {s}.events_schema \
+               CASCADE; DROP SEQUENCE IF EXISTS {s}.events_numbers; DROP VIEW IF EXISTS {s}.events_log; \
+               DROP FUNCTION IF EXISTS {s}.events_seek, {s}.events_jsonb, {s}.events_refuse CASCADE; \
+               DROP TYPE IF EXISTS {s}.events_row";
+    admin.batch_execute(&sql.replace("{s}", &schema)).await.unwrap();
+    let expected = SchemaError::WithoutLog { name: "events_state_meta".to_owned() };
+    assert_eq!(reason(&options.migrate().await.unwrap_err()), &expected);
+    assert_eq!(reason(&options.connect().await.unwrap_err()), &expected);
+    let table = format!("SELECT version FROM {schema}.events_state_meta");
+    let kept: i32 = admin.query_one(&table, &[]).await.unwrap().get(0);
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test]
+async fn a_log_without_documents_has_them_made_anew() {
+    let Some(url) = server().await else { return };
+    let admin = admin(&url).await.unwrap();
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let sql = "DROP VIEW {s}.events_state; DROP FUNCTION {s}.events_commit; \
+               DROP TABLE {s}.events_documents, {s}.events_entries, {s}.events_state_meta";
+    admin.batch_execute(&sql.replace("{s}", &schema)).await.unwrap();
+    options.clone().connect().await.unwrap();
+    options.migrate().await.unwrap();
+    let kept = format!("SELECT count(*) FROM {schema}.events_documents");
+    let kept: i64 = admin.query_one(&kept, &[]).await.unwrap().get(0);
+    assert_eq!(kept, 0);
+}
+
+#[tokio::test]
 async fn what_rejects_changes_replaces_nobodys_function() {
     let Some(url) = server().await else { return };
     let (admin, schema) = (admin(&url).await.unwrap(), fresh());
