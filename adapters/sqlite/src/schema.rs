@@ -64,7 +64,7 @@ fn is_in((kind, name): Part, there: &[(String, String)]) -> bool {
 fn all_there(parts: &[Part], there: &[(String, String)]) -> Outcome<()> {
     let Some((_, name)) = parts.iter().find(|part| !is_in(**part, there)) else { return Ok(()) };
     let taken = there.iter().find(|(_, named)| named.eq_ignore_ascii_case(name));
-    Err(taken.map_or(SchemaError::Foreign, of_somebody_else)).map_err(annals::Error::from)?
+    Err(annals::Error::from(taken.map_or(SchemaError::Foreign, of_somebody_else)).into())
 }
 
 fn of_somebody_else((kind, name): &(String, String)) -> SchemaError {

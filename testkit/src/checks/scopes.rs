@@ -39,7 +39,7 @@ async fn held_scope(cx: Context) -> Outcome {
     for stream in others.iter().chain([&held]) {
         store.fill(stream, 1).await?;
     }
-    let hold = hold(&cx, &held).await?;
+    let holder = hold(&cx, &held).await?;
     let mut waiting = vec![begun(&store, vec![always(&held, light(1))])];
     if store.capabilities.multi_stream_append {
         // It waits as well, and may keep up those that need its other stream.
@@ -73,7 +73,7 @@ async fn held_scope(cx: Context) -> Outcome {
             }
         }
     }
-    drop(hold);
+    drop(holder);
     for append in held_up {
         let ended = within(LIMIT, "an append to what was held", append).await?;
         let ended = ended.map_err(|error| Failure::new(format!("it ended: {error}")))?;

@@ -1,7 +1,7 @@
 //! Strategies of proptest for what a state store is given. All values are valid, and names come from few most of the
 //! time, so that documents, entries and scans meet.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use annals::{Direction, Payload};
 use annals_state::{
@@ -97,8 +97,8 @@ pub fn writes() -> impl Strategy<Value = Write> + Clone {
 /// Commits of one to six documents, none twice.
 pub fn commits() -> impl Strategy<Value = Commit> + Clone {
     (revisions(), vec(writes(), 1..=WRITES)).prop_map(|(revision, writes)| {
-        let mut seen = BTreeMap::new();
-        let mut fresh = |write: &Write| seen.insert(write.key.clone(), ()).is_none();
+        let mut seen = BTreeSet::new();
+        let mut fresh = |write: &Write| seen.insert(write.key.clone());
         Commit::with_revision(revision, writes.into_iter().filter(|write| fresh(write)))
     })
 }
@@ -201,7 +201,7 @@ mod tests {
                             }
                             Change::Delete => assert!(found.is_none()),
                             Change::Guard => {
-                                assert!(write.expected.holds(found.map(|it| it.revision)))
+                                assert!(write.expected.holds(found.map(|it| it.revision)));
                             }
                         }
                     }

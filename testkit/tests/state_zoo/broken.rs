@@ -55,13 +55,9 @@ impl Locks<'_> {
 impl Drop for Locks<'_> {
     fn drop(&mut self) {
         let mut locked = self.0.locked.lock().unwrap();
-<<<<<<< HEAD:testkit/tests/state_zoo/broken.rs
         for key in &self.1 {
             locked.remove(key);
         }
-=======
-        locked.retain(|key| !self.1.contains(key));
->>>>>>> c:testkit/tests/state_zoo.rs
     }
 }
 
