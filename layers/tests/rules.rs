@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const RULES: usize = 23;
 
@@ -11,17 +11,25 @@ fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The tests of each file of this folder: functions that bear an attribute of a test, and `suite` of a file without a
-/// harness.
+/// The files of the tests, each with the name of its test: that of the file, or of the folder that it is in.
+fn files() -> Vec<(String, PathBuf)> {
+    let in_folder = |folder: &Path| {
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>()
+    };
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let all = in_folder(&folder().join("tests")).into_iter().flat_map(|path| {
+        let inside = if path.is_dir() { in_folder(&path) } else { vec![path.clone()] };
+        let name = name(&path);
+        inside.into_iter().map(move |file| (name.clone(), file))
+    });
+    all.filter(|(_, path)| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// The tests of each name: functions that bear an attribute of a test, and `suite` of a file without a harness.
 fn tests() -> BTreeMap<String, BTreeSet<String>> {
     let manifest = std::fs::read_to_string(folder().join("Cargo.toml")).unwrap();
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in std::fs::read_dir(folder().join("tests")).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    for (name, path) in files() {
         let text = std::fs::read_to_string(&path).unwrap();
         let found = tests.entry(name.clone()).or_default();
         if manifest.contains(&format!("name = \"{name}\"\nharness = false")) {

@@ -64,7 +64,8 @@ impl Log {
         writes: &mut [Append],
         recorded_at: OffsetDateTime,
     ) -> Vec<StoredEvent> {
-        let mut stored = Vec::new();
+        let count = writes.iter().map(|write| write.events.len()).sum();
+        let mut stored = Vec::with_capacity(count);
         for write in writes.iter_mut().filter(|write| !write.events.is_empty()) {
             self.insert(&write.stream, std::mem::take(&mut write.events), recorded_at, &mut stored);
         }

@@ -10,10 +10,11 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use annals::{BoxError, SequenceNumber};
+use annals::{BoxError, SequenceNumber, StreamId};
 use annals_layers::{
     Backoff, Chained, Clear, Codec, Compression, Encoded, Key, KeyId, KeyRing, Retrying, Traced,
 };
@@ -49,6 +50,7 @@ impl<H: Harness, W: Fn(Store, SequenceNumber) -> Opened> Layered<H, W> {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods, reason = "a hook that is not passed on is missing inside")]
 impl<H, W> Harness for Layered<H, W>
 where
     H: Harness,
@@ -93,6 +95,18 @@ where
 
     async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
         self.inner.take_back(namespace).await
+    }
+
+    async fn hold_scope(
+        &self,
+        namespace: &str,
+        stream: &StreamId,
+    ) -> Result<Box<dyn Any + Send>, BoxError> {
+        self.inner.hold_scope(namespace, stream).await
+    }
+
+    async fn files(&self, namespace: &str) -> Result<Vec<PathBuf>, BoxError> {
+        self.inner.files(namespace).await
     }
 
     async fn server(&self) -> Result<SocketAddr, BoxError> {

@@ -11,9 +11,10 @@ use annals_state::{
     get_all,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::Fault;
+use crate::parts::{Locks, connection, counted};
 
 #[derive(Debug)]
 pub(crate) struct Broken {
@@ -27,38 +28,6 @@ pub(crate) struct Broken {
     /// The documents that commits have locked.
     locked: Mutex<HashSet<DocumentKey>>,
     connections: Arc<Semaphore>,
-}
-
-/// How often what waits for a connection looks for one.
-const LOOKS: usize = 50;
-/// How many documents a page has that is counted.
-const COUNTED: usize = 100;
-
-/// Locks that go with the commit that holds them, also if it is dropped.
-struct Locks<'a>(&'a Broken, Vec<DocumentKey>);
-
-impl Locks<'_> {
-    /// Waits for the lock while this commit holds none; one that holds another lock would wait forever, at times.
-    async fn take(&mut self, key: &DocumentKey) -> Result<()> {
-        while !self.0.locked.lock().unwrap().insert(key.clone()) {
-            if !self.1.is_empty() {
-                return Err(StateError::backend("deadlock detected"));
-            }
-            tokio::task::yield_now().await;
-        }
-        self.1.push(key.clone());
-        annals_testkit::polls(2).await;
-        Ok(())
-    }
-}
-
-impl Drop for Locks<'_> {
-    fn drop(&mut self) {
-        let mut locked = self.0.locked.lock().unwrap();
-        for key in &self.1 {
-            locked.remove(key);
-        }
-    }
 }
 
 fn split(commit: &Commit) -> impl Iterator<Item = Commit> + use<> {
@@ -88,17 +57,6 @@ impl Broken {
         }
     }
 
-    /// A connection, or what a pool answers that has none for a while.
-    async fn connection(connections: Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-        for _ in 0..LOOKS {
-            if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
-                return Ok(permit);
-            }
-            tokio::task::yield_now().await;
-        }
-        Err(StateError::unavailable("all connections are in use"))
-    }
-
     async fn found(&self, commit: &Commit) -> Result<Vec<Option<Revision>>> {
         let keys = commit.writes.iter().map(|write| write.key.clone()).collect();
         let found = get_all(&self.inner, keys).await?;
@@ -109,20 +67,6 @@ impl Broken {
     async fn force(&self, mut commit: Commit) -> Result<()> {
         commit.writes.iter_mut().for_each(|write| write.expected = Expected::Any);
         self.inner.commit(commit).await
-    }
-
-    /// Pages by `LIMIT` and `OFFSET`.
-    fn counted(inner: MemoryState, scan: Scan) -> DocumentPages {
-        stream::try_unfold(0, move |done| {
-            let (inner, scan) = (inner.clone(), scan.clone());
-            async move {
-                let pages: Vec<Vec<Scanned>> = inner.scan(scan).try_collect().await?;
-                let page: Vec<_> = pages.concat().into_iter().skip(done).take(COUNTED).collect();
-                let done = done + page.len();
-                Ok((!page.is_empty()).then_some((page, done)))
-            }
-        })
-        .boxed()
     }
 
     async fn all(&self, scan: Scan) -> Result<Vec<Scanned>> {
@@ -429,14 +373,14 @@ impl StateStore for Broken {
                 self.inner.commit(commit).await
             }
             Fault::DeadlockSurfaced => {
-                let mut locks = Locks(self, Vec::new());
+                let mut locks = Locks::new(&self.locked);
                 for write in &commit.writes {
                     locks.take(&write.key).await?;
                 }
                 self.inner.commit(commit).await
             }
             Fault::ScanHoldsConnection => {
-                let _connection = Self::connection(Arc::clone(&self.connections)).await?;
+                let _connection = connection(Arc::clone(&self.connections)).await?;
                 self.inner.commit(commit).await
             }
             Fault::SentAgainIsMade => {
@@ -499,11 +443,11 @@ impl StateStore for Broken {
             return self.inner.scan(scan);
         }
         if self.fault == Fault::PagesByNumber {
-            return Self::counted(self.inner.clone(), scan);
+            return counted(self.inner.clone(), scan);
         }
         if self.fault == Fault::ScanHoldsConnection {
             let (inner, connections) = (self.inner.clone(), Arc::clone(&self.connections));
-            return stream::once(Self::connection(connections))
+            return stream::once(connection(connections))
                 .map_ok(move |held| {
                     inner.scan(scan.clone()).map(move |page| {
                         let _ = &held;

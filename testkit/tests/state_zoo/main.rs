@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 mod broken;
 #[path = "../zoo/page.rs"]
 mod page;
+mod parts;
 
 use broken::Broken;
 use page::Page;
