@@ -5,6 +5,7 @@
 //! Consistency*, 1999).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use annals_state::{Commit, Expected, Revision, get_all};
 use futures_util::future::join_all;
@@ -65,6 +66,11 @@ fn fault(history: &[Made]) -> Option<String> {
     (placed < history.len()).then(|| "no order explains the commits".to_owned())
 }
 
+/// How many commits each client makes at least, and at most.
+const COMMITS: std::ops::Range<usize> = 50..2_000;
+/// A store that is done sooner makes more commits: few of them meet.
+const TIME: Duration = Duration::from_millis(200);
+
 /// ST1, ST2: an order explains all commits that were made by clients that read, guard and write a few documents.
 pub(super) async fn serialisable(cx: Context) {
     for seed in cx.engine.cases(1) {
@@ -73,13 +79,17 @@ pub(super) async fn serialisable(cx: Context) {
 }
 
 async fn race(cx: Context, seed: u64) {
+    let enough = Instant::now() + TIME;
     let clients = (0..6_u64).map(|client| {
         let cx = cx.clone();
         tokio::spawn(async move {
             let store = cx.open().await;
             let mut random = StdRng::seed_from_u64(seed.wrapping_add(client));
             let mut history = Vec::new();
-            for _ in 0..50 {
+            for nth in 0..COMMITS.end {
+                if nth >= COMMITS.start && Instant::now() >= enough {
+                    break;
+                }
                 let ids = ["a", "b", "c", "d", "e", "f"];
                 let mut chosen: Vec<&str> =
                     ids.into_iter().filter(|_| random.random_bool(0.5)).collect();

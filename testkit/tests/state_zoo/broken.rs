@@ -227,7 +227,7 @@ impl StateStore for Broken {
                     commit.writes.into_iter().partition(|write| write.change == Change::Guard);
                 if !guards.is_empty() {
                     self.inner.commit(Commit::new(guards)).await?;
-                    let wait = if self.fault == Fault::GuardsOutside { 3 } else { 1 };
+                    let wait = if self.fault == Fault::GuardsOutside { 3 } else { 12 };
                     annals_testkit::polls(wait).await;
                 }
                 if writes.is_empty() {
