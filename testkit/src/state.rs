@@ -1,4 +1,4 @@
-//! Checks of state stores: each proves rules of [`StateStore`] on any store, by the way to open it alone.
+//! Checks of state stores: each proves rules of [`StateStore`](annals_state::StateStore) on any store, by the way to open it alone.
 //!
 //! Each check works in a collection of its own with a random name and never assumes an empty store, so that all of
 //! them run at once on one store, and on servers that others use too. A check fails by panicking.

@@ -5,12 +5,13 @@
 //! Consistency*, 1999).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use annals_state::{Commit, Expected, Revision, get_all};
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
 
 use crate::state::context::Context;
 
