@@ -69,9 +69,12 @@ impl Commands {
         let mut attempts = 0;
         // If there is one attempt only, it must not be lost to something that was recalled.
         let mut recalled = self.retry.most() > 1 && target.recall();
+        let mut has_state = recalled;
         loop {
             attempts += 1;
-            if !recalled && let Err(error) = target.refresh().await {
+            if !std::mem::take(&mut has_state)
+                && let Err(error) = target.refresh().await
+            {
                 return Ok(self.not_found(stream, attempts, error).await?);
             }
             let decision = decide(target).into_events();
@@ -80,7 +83,10 @@ impl Commands {
                 recalled = false;
                 match target.refresh().await {
                     Ok(false) => {}
-                    Ok(true) => continue,
+                    Ok(true) => {
+                        has_state = true;
+                        continue;
+                    }
                     Err(error) => return Ok(self.not_found(stream, attempts, error).await?),
                 }
             }

@@ -58,7 +58,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct EventBus(Arc<Inner>);
 
-/// Follows the log for a bus. Its future must run as long as something is to be heard.
+/// Follows the log for a bus. Subscriptions get events while its future runs.
 #[must_use = "nothing is heard unless the announcer runs"]
 pub struct Announcer {
     inner: Arc<Inner>,

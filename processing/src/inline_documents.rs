@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use annals::{EventStore, StoredEvent};
-use annals_state::{Document, DocumentKey, Documents, StateError, Write};
+use annals_state::{Document, DocumentId, DocumentKey, Documents, StateError, Write};
 
 use crate::error::Result;
-use crate::made::{Made, View};
+use crate::inlined::InlineError;
+use crate::made::{Known, Made, View};
 use crate::processor::Processor;
-use crate::sink::SinkError;
 use crate::timer::Timer;
 
 /// What an adapter needs to make a [`View`] inside appends. The adapter reads the documents under the lock that keeps
@@ -63,40 +63,67 @@ impl<V: View> InlineDocuments<V> {
         *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The documents that these events concern, each once.
+    /// What these events concern.
     ///
     /// # Errors
-    /// [`SinkError::Handler`] if the view cannot say which.
-    pub fn keys(&self, events: &[StoredEvent]) -> Result<Vec<DocumentKey>, SinkError> {
-        let mut ids: Vec<_> = self.made.concerned(events)?.into_iter().flatten().collect();
+    /// [`View`](InlineError::View) if the view cannot say; [`State`](InlineError::State) if an id is none of the store's.
+    pub fn concerned<'a>(
+        &'a self,
+        events: &'a [StoredEvent],
+    ) -> Result<ConcernedDocuments<'a, V>, InlineError> {
+        let of_each = self.made.concerned(events)?;
+        let mut ids: Vec<_> = of_each.iter().flatten().cloned().collect();
         ids.sort_unstable();
         ids.dedup();
-        ids.into_iter().map(|id| Ok(self.made.documents.key(id)?)).collect()
+        let keys =
+            ids.into_iter().map(|id| self.made.documents.key(id)).collect::<Result<_, _>>()?;
+        Ok(ConcernedDocuments { made: &self.made, events, of_each, keys })
+    }
+}
+
+/// The documents that some events concern; see [`InlineDocuments::concerned`].
+pub struct ConcernedDocuments<'a, V: View> {
+    made: &'a Made<Arc<V>>,
+    events: &'a [StoredEvent],
+    of_each: Vec<Vec<DocumentId>>,
+    keys: Vec<DocumentKey>,
+}
+
+impl<V: View> ConcernedDocuments<'_, V> {
+    /// Their keys, each once.
+    #[must_use]
+    pub fn keys(&self) -> Vec<DocumentKey> {
+        self.keys.clone()
     }
 
-    /// What these events make of the documents of [`keys`](Self::keys), as the transaction sees them; `guard` is with it if
+    /// What the events make of the documents of [`keys`](Self::keys), as the transaction sees them; `guard` is with it if
     /// that is anything.
     ///
     /// # Errors
-    /// [`SinkError::Handler`] if the view cannot apply an event; [`SinkError::State`] if a document cannot be read.
+    /// [`View`](InlineError::View) if the view cannot apply an event; [`State`](InlineError::State) if a document cannot be
+    /// read.
     pub fn writes(
-        &self,
-        events: &[StoredEvent],
+        self,
         found: Vec<Option<Document>>,
         guard: Option<Write>,
-    ) -> Result<Vec<Write>, SinkError> {
-        let ids = self.made.concerned(events)?;
-        let keys = self.keys(events)?;
-        let mut known = crate::made::Known::new();
-        for (key, found) in keys.into_iter().zip(found) {
+    ) -> Result<Vec<Write>, InlineError> {
+        let mut known = Known::new();
+        for (key, found) in self.keys.into_iter().zip(found) {
             let found = found.map(|found| self.made.documents.decode(found)).transpose()?;
             known.insert(key.id, found.into());
         }
-        let mut writes = self.made.writes(&self.made.changed(events, &ids, &known)?)?;
+        let changed = self.made.changed(self.events, &self.of_each, &known)?;
+        let mut writes = self.made.writes(&changed)?;
         if !writes.is_empty() {
             writes.extend(guard);
         }
         Ok(writes)
+    }
+}
+
+impl<V: View> fmt::Debug for ConcernedDocuments<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConcernedDocuments").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::lock::Mutex;
 use crate::error::{ProcessingError, Result};
 use crate::inline::Inline;
 use crate::processor::Processor;
+use crate::sink::SinkError;
 
 /// How often an inline view catches up before an append, while others append without it.
 const TRIES: usize = 8;
@@ -81,6 +82,16 @@ pub enum InlineError {
     /// The state store rejected the tracking, or failed. Nothing was appended, unless it is an unknown outcome.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+impl From<SinkError> for InlineError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Handler { source, .. } => Self::View(source),
+            SinkError::State(error) => Self::State(error),
+            other => Self::View(other.into()),
+        }
+    }
 }
 
 impl InlineError {

@@ -84,7 +84,7 @@ pub use failing::{Decision, Retry};
 pub use group::{Group, GroupHandle, GroupStatus};
 pub use handle::Handle;
 pub use inline::{Inline, Inlined, Placed};
-pub use inline_documents::InlineDocuments;
+pub use inline_documents::{ConcernedDocuments, InlineDocuments};
 pub use inlined::{InlineError, InlineSteps};
 pub use lock::{Keeper, Lock, Locks};
 pub use made::View;

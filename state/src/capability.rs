@@ -1,5 +1,7 @@
 //! What a state store can do, and the checks that it makes before anything else.
 
+use serde::Serialize;
+
 use crate::document::DocumentKey;
 use crate::error::{Result, StateError};
 use crate::scan::{Along, Scan};
@@ -13,7 +15,7 @@ use crate::write::{Change, Commit};
 /// const MINE: StateCapabilities = StateCapabilities::NONE.with_durable(true).with_max_writes(500);
 /// assert!(MINE.durable && !MINE.shared);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StateCapabilities {
     /// What was acknowledged survives the end of the process, a kill and, as far as the database promises it, power

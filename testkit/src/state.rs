@@ -55,4 +55,4 @@ pub mod strategy;
 
 pub use crate::state::builder::DocumentBuilder;
 pub use crate::state::context::{Open, State, Store};
-pub use crate::state::contract::{Check, Declared, Suite, main, suite};
+pub use crate::state::contract::{Check, Suite, main, suite};

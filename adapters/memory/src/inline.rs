@@ -6,7 +6,7 @@ use std::sync::Arc;
 use annals::adapter::recording_time;
 use annals::{Append, EventStore, StorageAdapter, StoredEvent};
 use annals_processing::{
-    Inline, InlineDocuments, InlineError, InlineSteps, Placed, Processor, SinkError, Timer, View,
+    Inline, InlineDocuments, InlineError, InlineSteps, Placed, Processor, Timer, View,
 };
 use annals_state::{Collection, Write};
 use futures_util::FutureExt;
@@ -145,13 +145,9 @@ impl<V: View> InlineView<V> {
             return Ok(false);
         };
         let batch = inlined.batch();
-        let refused = |error| match error {
-            SinkError::Handler { source, .. } => InlineError::View(source),
-            SinkError::State(error) => InlineError::State(error),
-            other => InlineError::View(other.into()),
-        };
-        let found = shelves.look(self.made.keys(batch.events()).map_err(refused)?);
-        let effects = self.made.writes(batch.events(), found, Some(guard)).map_err(refused)?;
+        let concerned = self.made.concerned(batch.events())?;
+        let found = shelves.look(concerned.keys());
+        let effects = concerned.writes(found, Some(guard))?;
         let commit = batch.commit(effects);
         CAPABILITIES.check_commit(&commit)?;
         shelves.commit(commit)?;

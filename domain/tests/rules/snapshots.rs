@@ -168,6 +168,11 @@ async fn s3_a_command_on_a_hit_reads_what_its_condition_cannot_prove() {
     };
     let done = other.execute(&earth(), not_three).await.expect("nothing happens");
     assert_eq!((done.state().history.len(), done.attempts, done.events.len()), (4, 2, 0));
+    assert_eq!(
+        read(&adapter),
+        [2],
+        "what was read to confirm is what the next decision is made on"
+    );
     // With one attempt nothing is recalled.
     repository.execute(&earth(), at_most(5)).await.expect("room for one");
     let once = other.clone().retry(Retry::attempts(NonZeroU32::MIN));

@@ -109,7 +109,7 @@ pub trait FlowHarness: Send + Sync {
         made.with_query(QueryItem::new(Source::Category(GIVEN)))
     }
 
-    /// What a processor that parks sees of the store: the store, unless it is to be wrong.
+    /// The store as a processor that parks sees it. A harness of a wrong processor wraps it; others leave it as it is.
     fn seen(&self, state: Arc<dyn StateStore>) -> Arc<dyn StateStore> {
         state
     }

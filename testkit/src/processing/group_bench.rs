@@ -34,7 +34,7 @@ pub trait GroupHarness: Send + Sync {
     /// An adapter that is empty.
     fn log(&self) -> Arc<dyn StorageAdapter>;
 
-    /// What a node sees of the store: the store, unless the node is to be wrong.
+    /// The store as a node sees it. A harness of a wrong node wraps it; others leave it as it is.
     fn seen(&self, seat: &Seat, state: Arc<dyn StateStore>) -> Arc<dyn StateStore> {
         let _ = seat;
         state

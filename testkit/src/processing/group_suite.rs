@@ -7,52 +7,16 @@ use annals_state::StateError;
 
 use super::bent::{Way, What};
 use super::chaos::Odds;
+use super::check::{SeededCheck, checks};
 use super::group_bench::{BEAT, Bench, DEAD_AFTER, GroupHarness, text};
 
-/// A check of the suite.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct GroupCheck {
-    /// Its name, which begins with the rule.
-    pub name: &'static str,
-    /// What it proves.
-    pub about: &'static str,
-    run: fn(&dyn GroupHarness, u64) -> Result<(), String>,
-}
-
-impl GroupCheck {
-    /// Runs it with each of these seeds, up to the first failure.
-    ///
-    /// # Errors
-    /// What was wrong, with the seed.
-    pub fn run(
-        &self,
-        harness: &dyn GroupHarness,
-        seeds: std::ops::Range<u64>,
-    ) -> Result<(), String> {
-        for seed in seeds {
-            (self.run)(harness, seed)
-                .map_err(|wrong| format!("{} (seed {seed}): {wrong}", self.name))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for GroupCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupCheck").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+/// A check of groups.
+pub type GroupCheck = SeededCheck<dyn GroupHarness>;
 
 /// All checks.
 #[must_use]
 pub fn group_checks() -> &'static [GroupCheck] {
-    macro_rules! checks {
-        ($($name:literal $run:ident $about:literal;)*) => {
-            &[$(GroupCheck { name: $name, about: $about, run: $run }),*]
-        };
-    }
-    checks! {
+    checks! { GroupCheck:
         "g1.shares" shares "each part is worked on by exactly one node, and each node has an equal share";
         "g1.late" late "a commit that comes late is rejected, also if its node still has the part";
         "g1.schedules" schedules "whatever is killed, stopped, continued or fails: each event is applied once, in the order of its stream";

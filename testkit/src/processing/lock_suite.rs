@@ -9,6 +9,7 @@ use annals_state::{Commit, DocumentKey, Expected, StateError, StateStore, Write}
 
 use super::bent::{Gate, Through, Way, What};
 use super::chaos::{Chaos, Odds};
+use super::check::{SeededCheck, checks};
 use super::group_bench::{BEAT, DEAD_AFTER, Seat, text};
 use super::interleaving::{Interleaving, Task};
 use super::timer::{ManualTimer, SkewedTimer};
@@ -18,57 +19,20 @@ pub trait LockHarness: Send + Sync {
     /// A state store that is empty.
     fn state(&self) -> Arc<dyn StateStore>;
 
-    /// What a program sees of the store: the store, unless the program is to be wrong.
+    /// The store as a program sees it. A harness of a wrong program wraps it; others leave it as it is.
     fn seen(&self, seat: &Seat, state: Arc<dyn StateStore>) -> Arc<dyn StateStore> {
         let _ = seat;
         state
     }
 }
 
-/// A check of the suite.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct LockCheck {
-    /// Its name.
-    pub name: &'static str,
-    /// What it proves.
-    pub about: &'static str,
-    run: fn(&dyn LockHarness, u64) -> Result<(), String>,
-}
-
-impl LockCheck {
-    /// Runs it with each of these seeds, up to the first failure.
-    ///
-    /// # Errors
-    /// What was wrong, with the seed.
-    pub fn run(
-        &self,
-        harness: &dyn LockHarness,
-        seeds: std::ops::Range<u64>,
-    ) -> Result<(), String> {
-        for seed in seeds {
-            (self.run)(harness, seed)
-                .map_err(|wrong| format!("{} (seed {seed}): {wrong}", self.name))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for LockCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LockCheck").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+/// A check of locks.
+pub type LockCheck = SeededCheck<dyn LockHarness>;
 
 /// All checks.
 #[must_use]
 pub fn lock_checks() -> &'static [LockCheck] {
-    macro_rules! checks {
-        ($($name:literal $run:ident $about:literal;)*) => {
-            &[$(LockCheck { name: $name, about: $about, run: $run }),*]
-        };
-    }
-    checks! {
+    checks! { LockCheck:
         "lock.exclusive" exclusive "one program has a lock; a timeout is exact, and takes nothing from the holder";
         "lock.race" race "of two that take a lock at the same moment one has it";
         "lock.dropped" dropped "a lock that is dropped is free at once, and so is one whose call was dropped at any await";

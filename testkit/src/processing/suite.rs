@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use futures_executor::block_on;
 
 use super::chaos::{Chaos, Odds};
+use super::check::{SeededCheck, checks};
 use super::interleaving::{Interleaving, Outside};
 use super::timer::ManualTimer;
 
@@ -43,86 +44,22 @@ pub trait SinkHarness: Send + Sync {
     }
 }
 
-/// A check of the suite.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct SinkCheck {
-    /// Its name.
-    pub name: &'static str,
-    /// What it proves.
-    pub about: &'static str,
-    run: fn(&dyn SinkHarness, u64) -> Result<(), String>,
-}
-
-impl SinkCheck {
-    /// Runs it with each of these seeds, up to the first failure.
-    ///
-    /// # Errors
-    /// What was wrong, with the seed.
-    pub fn run(
-        &self,
-        harness: &dyn SinkHarness,
-        seeds: std::ops::Range<u64>,
-    ) -> Result<(), String> {
-        for seed in seeds {
-            (self.run)(harness, seed)
-                .map_err(|wrong| format!("{} (seed {seed}): {wrong}", self.name))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for SinkCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SinkCheck").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+/// A check of sinks.
+pub type SinkCheck = SeededCheck<dyn SinkHarness>;
 
 /// All checks.
 #[must_use]
 pub fn sink_checks() -> &'static [SinkCheck] {
-    &[
-        SinkCheck {
-            name: "sink.batches",
-            about: "P4: any batch size makes the same as event by event",
-            run: batches,
-        },
-        SinkCheck {
-            name: "sink.dropped",
-            about: "P9: a take that is dropped anywhere leaves all of its batch with the tracking, or nothing",
-            run: dropped,
-        },
-        SinkCheck {
-            name: "sink.kills",
-            about: "P1: after kills at any await the effect is that of one run",
-            run: kills,
-        },
-        SinkCheck {
-            name: "sink.outcomes",
-            about: "P2: stores that fail and outcomes that are unknown change no effect",
-            run: outcomes,
-        },
-        SinkCheck {
-            name: "sink.rivals",
-            about: "P2, P7: of two processors of one name each event is taken by one, and no memory outlives a lost race",
-            run: rivals,
-        },
-        SinkCheck {
-            name: "sink.reset",
-            about: "P10: a reset removes everything, also if it is killed, and the effect is made again",
-            run: reset,
-        },
-        SinkCheck {
-            name: "sink.empty",
-            about: "a batch without events commits the tracking that it carries",
-            run: empty,
-        },
-        SinkCheck {
-            name: "sink.errors",
-            about: "P2: a lost race and an unknown outcome are what take returns, never success",
-            run: errors,
-        },
-    ]
+    checks! { SinkCheck:
+        "sink.batches" batches "P4: any batch size makes the same as event by event";
+        "sink.dropped" dropped "P9: a take that is dropped anywhere leaves all of its batch with the tracking, or nothing";
+        "sink.kills" kills "P1: after kills at any await the effect is that of one run";
+        "sink.outcomes" outcomes "P2: stores that fail and outcomes that are unknown change no effect";
+        "sink.rivals" rivals "P2, P7: of two processors of one name each event is taken by one, and no memory outlives a lost race";
+        "sink.reset" reset "P10: a reset removes everything, also if it is killed, and the effect is made again";
+        "sink.empty" empty "a batch without events commits the tracking that it carries";
+        "sink.errors" errors "P2: a lost race and an unknown outcome are what take returns, never success";
+    }
 }
 
 const EVENTS: u64 = 24;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use annals_state::{Commit, Expected, StateCapabilities};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::engine::{self, Class, Contract, Missing, Never, Outcome, Rule};
@@ -42,7 +41,7 @@ impl Contract for State {
         Rule::new("ST13", "survives"),
     ];
     type Harness = dyn Open;
-    type Capabilities = Declared;
+    type Capabilities = StateCapabilities;
     type Need = Never;
     type Shared = ();
 
@@ -50,15 +49,15 @@ impl Contract for State {
         CHECKS.to_vec()
     }
 
-    fn declared(context: &engine::Context<Self>) -> BoxFuture<'_, Outcome<Declared>> {
+    fn declared(context: &engine::Context<Self>) -> BoxFuture<'_, Outcome<StateCapabilities>> {
         async {
             let store = context.harness().open(context.namespace()).await;
-            Ok(Declared::from(store.capabilities()))
+            Ok(store.capabilities())
         }
         .boxed()
     }
 
-    fn missing(need: Never, _: &Declared, _: &dyn Open) -> Option<Missing> {
+    fn missing(need: Never, _: &StateCapabilities, _: &dyn Open) -> Option<Missing> {
         match need {}
     }
 
@@ -74,36 +73,6 @@ impl Contract for State {
             Some(began.elapsed() / 3)
         }
         .boxed()
-    }
-}
-
-/// What a state store declares, for reports.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[expect(missing_docs, reason = "each is the capability of that name")]
-#[non_exhaustive]
-pub struct Declared {
-    pub durable: bool,
-    pub shared: bool,
-    pub max_writes: u32,
-    pub max_commit_bytes: u64,
-    pub max_get_keys: u32,
-    pub max_page_bytes: u64,
-    pub max_entries: u32,
-    pub max_entry_key_bytes: u32,
-}
-
-impl From<StateCapabilities> for Declared {
-    fn from(declared: StateCapabilities) -> Self {
-        Self {
-            durable: declared.durable,
-            shared: declared.shared,
-            max_writes: declared.max_writes,
-            max_commit_bytes: declared.max_commit_bytes,
-            max_get_keys: declared.max_get_keys,
-            max_page_bytes: declared.max_page_bytes,
-            max_entries: declared.max_entries,
-            max_entry_key_bytes: declared.max_entry_key_bytes,
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use annals::adapter::recording_time;
 use annals::{Append, EventStore, Order, StorageAdapter, StoredEvent};
 use annals_processing::{
-    Inline, InlineDocuments, InlineError, InlineSteps, Placed, ProcessingError, Processor,
-    SinkError, Timer, View, async_trait,
+    Inline, InlineDocuments, InlineError, InlineSteps, Placed, ProcessingError, Processor, Timer,
+    View, async_trait,
 };
 use annals_state::{Collection, Document, DocumentKey, StateError, Write};
 use futures_util::FutureExt;
@@ -169,11 +169,7 @@ impl InlineView {
                 return Ok(None);
             };
             let batch = inlined.batch();
-            let effects = self.made.make(adapter, &transaction, batch.events(), guard).await;
-            let effects = effects.map_err(|refusal| match refusal {
-                Refusal::View(error) => InlineError::View(error),
-                Refusal::State(error) => InlineError::State(error),
-            })?;
+            let effects = self.made.make(adapter, &transaction, batch.events(), guard).await?;
             let commit = batch.commit(effects);
             adapter.state().commit_in(&transaction, commit).await?;
             Ok(Some(stored))
@@ -215,7 +211,7 @@ trait Made: Send + Sync {
         transaction: &Transaction<'_>,
         events: &[StoredEvent],
         guard: Option<Write>,
-    ) -> Result<Vec<Write>, Refusal>;
+    ) -> Result<Vec<Write>, InlineError>;
 }
 
 struct InTables<V>(Arc<V>);
@@ -228,9 +224,12 @@ impl<V: SqlView> Made for InTables<V> {
         transaction: &Transaction<'_>,
         events: &[StoredEvent],
         _: Option<Write>,
-    ) -> Result<Vec<Write>, Refusal> {
-        views::apply(&*self.0, transaction, events).await?;
-        Ok(Vec::new())
+    ) -> Result<Vec<Write>, InlineError> {
+        match views::apply(&*self.0, transaction, events).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(Refusal::View(error)) => Err(InlineError::View(error)),
+            Err(Refusal::State(error)) => Err(error.into()),
+        }
     }
 }
 
@@ -250,15 +249,10 @@ impl<V: View> Made for InlineDocuments<V> {
         transaction: &Transaction<'_>,
         events: &[StoredEvent],
         guard: Option<Write>,
-    ) -> Result<Vec<Write>, Refusal> {
-        let refused = |error| match error {
-            SinkError::Handler { source, .. } => Refusal::View(source),
-            SinkError::State(error) => Refusal::State(error),
-            other => Refusal::View(other.into()),
-        };
-        let keys = self.keys(events).map_err(refused)?;
-        let found = get(adapter, transaction, keys).await.map_err(Refusal::State)?;
-        self.writes(events, found, guard).map_err(refused)
+    ) -> Result<Vec<Write>, InlineError> {
+        let concerned = self.concerned(events)?;
+        let found = get(adapter, transaction, concerned.keys()).await?;
+        concerned.writes(found, guard)
     }
 }
 

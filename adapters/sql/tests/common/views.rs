@@ -304,7 +304,7 @@ impl<M: Maker> SinkHarness for Worlds<M> {
     }
 }
 
-pub(crate) fn assert_passes_the_suite_of_sinks(maker: impl Maker, rounds: u64) {
+pub(crate) fn assert_passes_the_suite_of_sinks(maker: impl Maker + 'static, rounds: u64) {
     let worlds = Worlds { maker, made: Mutex::default(), last: Mutex::default() };
     // Its commits are its own: no store of the suite can lose their answers.
     for check in sink_checks().iter().filter(|check| check.name != "sink.errors") {

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use annals::adapter::recording_time;
-use annals::{Append, BoxError, Error, EventStore, StorageAdapter, StoredEvent};
+use annals::{Append, Error, EventStore, StorageAdapter, StoredEvent};
 use annals_processing::{
-    Inline, InlineDocuments, InlineError, InlineSteps, Placed, ProcessingError, Processor,
-    SinkError, Timer, View, async_trait,
+    Inline, InlineDocuments, InlineError, InlineSteps, Placed, Processor, Timer, View, async_trait,
 };
 use annals_state::{
     Collection, Commit, Document, DocumentKey, StateError, StateStore, TogetherError, Write,
@@ -21,13 +20,6 @@ use super::{job, read};
 use crate::adapter::SqliteAdapter;
 use crate::error::{NAME, Outcome};
 use crate::request::Request;
-
-/// Why an append was not made, for the caller that waits for it.
-enum Refusal {
-    View(BoxError),
-    Processor(ProcessingError),
-    Behind,
-}
 
 /// A view that is made in the transaction of each append: who reads it after the append reads it with what was appended,
 /// without waiting.
@@ -153,7 +145,8 @@ impl InlineView {
         let recorded_at = recording_time(&*shared.options.common.clock)?;
         let guard = self.made.guard().await?;
         let bounds = self.adapter.state().capabilities();
-        let slot = Slot::default();
+        // Why it was not made, if that is no error of the state store; none: the view is behind.
+        let slot = Slot::<Option<InlineError>>::default();
         let (made, left) = (Arc::clone(&self.made), slot.clone());
         let run = move |connection: &Connection, stored: &[StoredEvent]| {
             if stored.is_empty() {
@@ -162,14 +155,14 @@ impl InlineView {
             let found = get(connection, inline.keys())?;
             let inlined = match inline.place(&found, stored) {
                 Ok(Placed::Next(inlined)) => inlined,
-                Ok(Placed::Behind) => return Ok(Err(left.leave(Refusal::Behind))),
-                Err(error) => return Ok(Err(left.leave(Refusal::Processor(error)))),
+                Ok(Placed::Behind) => return Ok(Err(left.leave(None))),
+                Err(error) => return Ok(Err(left.leave(Some(error.into())))),
             };
             let batch = inlined.batch();
             let effects = match made.make(connection, batch.events(), guard.as_ref())? {
                 Ok(effects) => effects,
-                Err(Refused::State(error)) => return Ok(Err(error)),
-                Err(Refused::View(error)) => return Ok(Err(left.leave(Refusal::View(error)))),
+                Err(InlineError::State(error)) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(left.leave(Some(error)))),
             };
             let commit = batch.commit(effects);
             Ok(bounds.check_commit(&commit).map(|()| commit))
@@ -180,11 +173,7 @@ impl InlineView {
                 .await;
         match (made, slot.take()) {
             (Ok(stored), _) => Ok(Some(stored)),
-            (Err(TogetherError::Commit(_)), Some(Refusal::Behind)) => Ok(None),
-            (Err(TogetherError::Commit(_)), Some(Refusal::View(error))) => {
-                Err(InlineError::View(error))
-            }
-            (Err(TogetherError::Commit(_)), Some(Refusal::Processor(error))) => Err(error.into()),
+            (Err(TogetherError::Commit(_)), Some(refused)) => refused.map_or(Ok(None), Err),
             (Err(TogetherError::Append(error)), _) => Err(error.at(NAME, "append").into()),
             (Err(TogetherError::Commit(error)), None) => Err(error.at(NAME, "append").into()),
             (Err(error), _) => Err(Error::backend(error).into()),
@@ -199,11 +188,6 @@ impl fmt::Debug for InlineView {
             .field("steps", &self.steps)
             .finish_non_exhaustive()
     }
-}
-
-enum Refused {
-    View(BoxError),
-    State(StateError),
 }
 
 /// What an inline view makes in a transaction.
@@ -223,7 +207,7 @@ trait Made: Send + Sync {
         connection: &Connection,
         events: &[StoredEvent],
         guard: Option<&Write>,
-    ) -> Outcome<Result<Vec<Write>, Refused>>;
+    ) -> Outcome<Result<Vec<Write>, InlineError>>;
 }
 
 struct InTables<V>(Arc<V>);
@@ -235,12 +219,12 @@ impl<V: SqlView> Made for InTables<V> {
         connection: &Connection,
         events: &[StoredEvent],
         _: Option<&Write>,
-    ) -> Outcome<Result<Vec<Write>, Refused>> {
+    ) -> Outcome<Result<Vec<Write>, InlineError>> {
         if events.is_empty() {
             return Ok(Ok(Vec::new()));
         }
         let applied = self.0.apply(connection, events);
-        let refused = |error| passing(error).map_or_else(Refused::View, Refused::State);
+        let refused = |error| passing(error).map_or_else(InlineError::View, InlineError::State);
         Ok(applied.map(|()| Vec::new()).map_err(refused))
     }
 }
@@ -260,18 +244,13 @@ impl<V: View> Made for InlineDocuments<V> {
         connection: &Connection,
         events: &[StoredEvent],
         guard: Option<&Write>,
-    ) -> Outcome<Result<Vec<Write>, Refused>> {
-        let refused = |error| match error {
-            SinkError::Handler { source, .. } => Refused::View(source),
-            SinkError::State(error) => Refused::State(error),
-            other => Refused::View(other.into()),
+    ) -> Outcome<Result<Vec<Write>, InlineError>> {
+        let concerned = match self.concerned(events) {
+            Ok(concerned) => concerned,
+            Err(error) => return Ok(Err(error)),
         };
-        let keys = match self.keys(events) {
-            Ok(keys) => keys,
-            Err(error) => return Ok(Err(refused(error))),
-        };
-        let found = get(connection, keys)?;
-        Ok(self.writes(events, found, guard.cloned()).map_err(refused))
+        let found = get(connection, concerned.keys())?;
+        Ok(concerned.writes(found, guard.cloned()))
     }
 }
 
