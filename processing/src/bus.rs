@@ -88,7 +88,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    events: VecDeque<Arc<StoredEvent>>,
+    events: VecDeque<StoredEvent>,
     missed: u64,
     has_ended: bool,
 }
@@ -98,7 +98,7 @@ struct Waiting {
 #[non_exhaustive]
 pub enum Heard {
     /// An event of the log.
-    Event(Arc<StoredEvent>),
+    Event(StoredEvent),
     /// So many events were dropped here, because the queue was full.
     Missed(u64),
 }
@@ -195,7 +195,7 @@ impl Announcer {
             };
             for event in page.events {
                 self.after = event.sequence_number;
-                self.inner.announce(&Arc::new(event));
+                self.inner.announce(&event);
                 announced += 1;
                 if announced % AT_ONCE == 0 {
                     yield_now().await;
@@ -212,7 +212,7 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, event: &Arc<StoredEvent>) {
+    fn announce(&self, event: &StoredEvent) {
         for queue in &self.lock().hearers {
             queue.push(event);
         }
@@ -224,7 +224,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, event: &Arc<StoredEvent>) {
+    fn push(&self, event: &StoredEvent) {
         if !self.query.matches(event) {
             return;
         }
@@ -233,7 +233,7 @@ impl Queue {
             waiting.events.pop_front();
             waiting.missed += 1;
         }
-        waiting.events.push_back(Arc::clone(event));
+        waiting.events.push_back(event.clone());
         drop(waiting);
         self.changed.notify(usize::MAX);
     }

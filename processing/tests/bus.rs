@@ -5,7 +5,6 @@
 mod support;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use annals::{
     CategoryName, Error, EventStore, NewEvent, Query, QueryItem, SequenceNumber, Source, StreamId,
@@ -148,5 +147,6 @@ fn r4_who_waits_is_woken() {
         appending.append("o-1", &["placed"]).await;
     });
     let heard = tasks.block_on(async move { (hearer.next().await, hearer) });
-    assert!(matches!(&heard.0, Some(Heard::Event(event)) if Arc::strong_count(event) > 0));
+    let Some(Heard::Event(event)) = &heard.0 else { panic!("{heard:?}") };
+    assert_eq!(event.sequence_number, SequenceNumber::new(1));
 }

@@ -131,9 +131,7 @@ pub(crate) async fn status(session: Session<'_>, store: &Store) -> Outcome<Schem
 /// Refuses a log that this release or these options cannot work with. Changes nothing.
 pub(crate) async fn check(session: Session<'_>, store: &Store) -> Outcome<()> {
     let mut found = self::found(session, store).await?;
-    if found.version == 0
-        && let Err(orphans) = no_orphans(session, store, 0).await
-    {
+    if let Err(orphans) = no_orphans(session, store, found.version).await {
         // Another process may have made both between the two looks.
         found = self::found(session, store).await?;
         if found.version == 0 {
