@@ -165,16 +165,16 @@ fn the_steps_of_an_append_are_functions_of_these_names() {
     };
     let steps: Vec<[String; 2]> = section.filter_map(|(_, line)| step(line)).collect();
     assert!((5..=8).contains(&steps.len()), "an append in at most eight steps: {steps:?}");
-    let source = root().join("adapters/postgres/src");
+    let sources = ["adapters/postgres/src", "adapters/sql/src"].map(|source| root().join(source));
     let is_there = |[step, file]: &&[String; 2]| {
-        let file = source.join(file);
         let has_it =
             |line: &str| ["(", "<"].iter().any(|end| line.contains(&format!("fn {step}{end}")));
-        file.exists() && lines_of(&file).iter().any(|(_, line)| has_it(line))
+        let files = sources.iter().map(|source| source.join(file)).filter(|file| file.exists());
+        files.flat_map(|file| lines_of(&file)).any(|(_, line)| has_it(&line))
     };
     let missing = steps.iter().filter(|step| !is_there(step));
     let fault =
-        |[step, file]: &[String; 2]| format!("{file} of adapters/postgres has no function {step}");
+        |[step, file]: &[String; 2]| format!("{file} of adapters/postgres and adapters/sql has no function {step}");
     report(&missing.map(fault).collect::<Vec<_>>());
 }
 

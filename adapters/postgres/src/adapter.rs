@@ -8,6 +8,7 @@ use annals::{
     Append, Capabilities, Error, EventPages, KnownIds, Order, Query, ReadOptions, Result,
     StorageAdapter, StoredEvent,
 };
+use annals_sql::facts::Work;
 use annals_sql::placing::MAX_BYTES;
 use annals_sql::queue::{Intake, Queue, queue};
 use annals_sql::{Scan, pages};
@@ -22,7 +23,6 @@ use crate::connection::runtime::Engine;
 use crate::connection::session::Session;
 use crate::error::NAME;
 use crate::follow::watcher;
-use crate::lookup::facts::Work;
 use crate::options::PostgresOptions;
 use crate::read::reader::{Pages, Reader};
 use crate::schema::steps;

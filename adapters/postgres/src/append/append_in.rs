@@ -3,20 +3,22 @@
 use std::num::NonZeroUsize;
 
 use annals::{Error, Order, Result};
+use annals_sql::facts::{Work, names_of};
 use annals_sql::placing::Placement;
+use annals_sql::plan::plan;
 use hashbrown::HashSet;
 use tokio_postgres::types::Type;
 
+use crate::append::draft::Draft;
 use crate::append::insert::insert;
 use crate::append::locks::locks;
-use crate::append::names::{make_names, names_of};
-use crate::append::plan::plan;
+use crate::append::names::make_names;
 use crate::append::transact::ask_under_lock;
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
 use crate::error::Outcome;
 use crate::follow::notification::encode;
-use crate::lookup::facts::{Facts, Work};
+use crate::lookup::facts::Found;
 use crate::lookup::history::History;
 use crate::lookup::known::Known;
 use crate::store::Store;
@@ -86,14 +88,14 @@ async fn append(
     let keys = locks(store, work.writes);
     session.query(&store.sql.lock, &[(&keys, Type::INT8_ARRAY)]).await?;
     let ask = ask_under_lock(store, &works, true);
-    let facts = Facts::gather(store, session, &works, &mut known, &ask).await?;
+    let Found { facts, of_store } = Found::gather(store, session, &works, &mut known, &ask).await?;
     let (head, last_name) = facts.head.unwrap_or_default();
-    let plan = plan(&works, facts, head, last_name, true);
+    let plan = plan::<Draft>(&works, facts, head, last_name, true);
     let is_guard = plan.ends.is_none() && plan.outcomes.iter().all(Result::is_ok);
     if is_guard && !sees_commits {
         return Ok(Err(needs_read_committed()));
     }
-    let rows = plan.facts.of_store.as_ref().map_or(Type::RECORD_ARRAY, |(_, rows)| rows.clone());
+    let rows = of_store.map_or(Type::RECORD_ARRAY, |(_, rows)| rows);
     for part in plan.draft.into_parts() {
         let inserted = insert(store, session, &part, &rows, History::default()).await;
         inserted.map_err(|failure| match failure.broken_constraint() {

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use annals::Error;
+use annals_sql::facts::Numbered;
 use annals_sql::{Cache, to_column};
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
@@ -11,7 +12,6 @@ use tokio_postgres::types::Type;
 use crate::connection::pool::Connections;
 use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::lookup::history::Numbered;
 use crate::lookup::values::Micros;
 use crate::store::Store;
 

@@ -1,7 +1,7 @@
 //! Rows that are to be inserted, as statements take them.
 
 use annals::NewEvent;
-use annals_sql::to_micros;
+use annals_sql::{plan, to_micros};
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 
@@ -40,21 +40,31 @@ impl Draft {
         self.parts
     }
 
-    pub(crate) fn add_name(&mut self, id: i64, name: &str) {
+    fn part(&mut self) -> &mut Part {
+        if self.parts.is_empty() {
+            self.parts.push(Part::default());
+        }
+        let last = self.parts.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "there is a last one")]
+        &mut self.parts[last]
+    }
+}
+
+impl plan::Draft for Draft {
+    fn add_name(&mut self, id: i64, name: &str) {
         let part = self.part();
         part.name_ids.push(id);
         part.names.push(name.into());
     }
 
-    pub(crate) fn add_stream(&mut self, id: i64, category_id: i64, name: &str) {
+    fn add_stream(&mut self, id: i64, category_id: i64, name: &str) {
         let part = self.part();
         part.stream_ids.push(id);
         part.stream_categories.push(category_id);
         part.stream_names.push(name.into());
     }
 
-    /// `numbers`: sequence number, stream, position, category, name, encoding.
-    pub(crate) fn add_event(
+    fn add_event(
         &mut self,
         numbers: [i64; 6],
         event: &NewEvent,
@@ -86,15 +96,6 @@ impl Draft {
         part.tag_ids.extend_from_slice(tags);
         let [number, ..] = numbers;
         part.tag_numbers.extend(tags.iter().map(|_| number));
-    }
-
-    fn part(&mut self) -> &mut Part {
-        if self.parts.is_empty() {
-            self.parts.push(Part::default());
-        }
-        let last = self.parts.len() - 1;
-        #[expect(clippy::indexing_slicing, reason = "there is a last one")]
-        &mut self.parts[last]
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use annals_sql::facts::Work;
+use annals_sql::plan::plan;
 use deadpool_postgres::Object;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
@@ -15,13 +17,12 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::append::backend::Backend;
-use crate::append::draft::Part;
+use crate::append::draft::{Draft, Part};
 use crate::append::insert::{insert, prepare};
-use crate::append::plan::plan;
 use crate::append::sent::Sent;
 use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::lookup::facts::{Ask, Facts, Work, known_ids};
+use crate::lookup::facts::{Ask, Found, known_ids};
 use crate::lookup::history::History;
 use crate::lookup::known::Known;
 use crate::store::Store;
@@ -77,17 +78,19 @@ impl Departure<'_> {
     pub(crate) async fn depart(self, works: &[Work<'_>], checked: bool) -> Outcome<Option<Flight>> {
         let Self { store, client, backend, known } = self;
         let session = Session::new(client, store.options.prepares());
-        let ask = Ask { head: known.head.is_none(), ids: checked, numbers: None };
-        let facts = Facts::gather(store, session, works, known, &ask).await?;
-        let (head, last_name) = facts.head.unwrap_or((known.head.unwrap_or(0), known.last_name));
-        let mut plan = plan(works, facts, head, last_name, checked);
+        let ask = Ask { head: known.log.head.is_none(), ids: checked, numbers: None };
+        let Found { facts, of_store } = Found::gather(store, session, works, known, &ask).await?;
+        let log = &mut known.log;
+        let (head, last_name) = facts.head.unwrap_or((log.head.unwrap_or(0), log.last_name));
+        let mut plan = plan::<Draft>(works, facts, head, last_name, checked);
         let mut parts = std::mem::take(&mut plan.draft).into_parts();
         let part = parts.pop();
         if !parts.is_empty() {
             return Ok(None);
         }
-        let last = plan.facts.last.or(known.last).filter(|_| head > 0);
-        plan.teach(known);
+        let last = plan.facts.last.or(log.last).filter(|_| head > 0);
+        plan.teach(log);
+        known.learn_store(of_store);
         let rows = known.rows.clone().unwrap_or(Type::RECORD_ARRAY);
         if let Some(part) = &part {
             prepare(store, session, part, &rows).await?;

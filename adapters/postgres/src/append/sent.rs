@@ -1,15 +1,15 @@
 //! Appends that were sent, and what their callers get after the commit.
 
 use annals::{Error, EventId, Result};
+use annals_sql::facts::Numbered;
 use annals_sql::placing::Placement;
+use annals_sql::plan::Plan;
 use hashbrown::HashMap;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::append::backend::Backend;
-use crate::append::plan::Plan;
 use crate::error::{Failure, NAME, Outcome};
-use crate::lookup::history::Numbered;
 use crate::lookup::known::Known;
 
 /// Appends that were sent.
@@ -27,7 +27,7 @@ pub(crate) struct Sent {
 
 impl Sent {
     /// Takes from `plan` what is needed after the commit.
-    pub(crate) fn new(plan: Plan<'_>, backend: Option<Backend>) -> Self {
+    pub(crate) fn new<D>(plan: Plan<'_, D>, backend: Option<Backend>) -> Self {
         let Plan { outcomes, ends, unsure, facts, .. } = plan;
         Self { outcomes, ends, backend, unsure, names: facts.names }
     }
@@ -53,7 +53,7 @@ impl Sent {
                 }
             }
         }
-        known.learn_names(std::mem::take(&mut self.names));
+        known.log.learn_names(std::mem::take(&mut self.names));
         Ok(std::mem::take(&mut self.outcomes))
     }
 

@@ -1,19 +1,21 @@
 //! Transactions of several statements, under the lock of the log.
 
 use annals::{Order, Result};
+use annals_sql::facts::{Work, names_of};
 use annals_sql::placing::{Placement, count};
+use annals_sql::plan::plan;
 use futures_util::future::{join, join3};
 use tokio_postgres::types::Type;
 
 use crate::append::backend::Backend;
+use crate::append::draft::Draft;
 use crate::append::insert::{insert, prepare};
 use crate::append::locks::locks;
-use crate::append::names::{make_names, names_of};
-use crate::append::plan::plan;
+use crate::append::names::make_names;
 use crate::append::sent::Sent;
 use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome};
-use crate::lookup::facts::{Ask, Facts, Work, known_ids};
+use crate::lookup::facts::{Ask, Found, known_ids};
 use crate::lookup::history::History;
 use crate::lookup::known::Known;
 use crate::store::Store;
@@ -49,11 +51,11 @@ impl Transact<'_> {
         works: &[Work<'_>],
         checked: bool,
     ) -> Outcome<Vec<Result<Placement>>> {
-        let before = self.known.head;
+        let before = self.known.log.head;
         self.known.forget();
         if self.store.order() != Order::Log {
             let mut names = names_of(works);
-            names.retain(|name| !self.known.has_name(name));
+            names.retain(|name| !self.known.log.has_name(name));
             make_names(self.store, session, &names).await?;
         }
         let keys = locks(self.store, works.iter().flat_map(|work| work.writes));
@@ -64,10 +66,10 @@ impl Transact<'_> {
         session.prepare(take, &[Type::INT8_ARRAY]).await?;
         let ask = ask_under_lock(self.store, works, checked);
         // What is looked up under the lock is as new as the lock, whatever the default of the database.
-        let (begun, locked, facts) = join3(
+        let (begun, locked, found) = join3(
             session.execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
             session.query(take, &of_lock),
-            Facts::gather(self.store, session, works, self.known, &ask),
+            Found::gather(self.store, session, works, self.known, &ask),
         )
         .await;
         begun?;
@@ -77,14 +79,15 @@ impl Transact<'_> {
                 locked.iter().map(|row| row.try_get(0)).collect();
             return Err(Failure::Held(held?));
         }
-        let facts = facts?;
+        let Found { facts, of_store } = found?;
         let (head, last_name) = facts.head.unwrap_or_default();
         *self.contended = self.store.order() == Order::Log && before != Some(head);
         let judged_on =
-            History { mark: facts.of_store.as_ref().map(|(mark, _)| *mark), last: facts.last };
-        let mut plan = plan(works, facts, head, last_name, checked);
+            History { mark: of_store.as_ref().map(|(mark, _)| *mark), last: facts.last };
+        let mut plan = plan::<Draft>(works, facts, head, last_name, checked);
         let parts = std::mem::take(&mut plan.draft).into_parts();
-        plan.teach(self.known);
+        plan.teach(&mut self.known.log);
+        self.known.learn_store(of_store);
         let mut judged = Sent::new(plan, self.backend);
         let ids = judged.unsure_ids();
         let look = known_ids(self.store, session, &ids);

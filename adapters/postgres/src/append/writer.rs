@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::{Error, Order, Result};
+use annals_sql::facts::Work;
 use annals_sql::fault::Fault;
 use annals_sql::placing::Placement;
 use annals_sql::queue::{Intake, Job, Message, Stop, halves};
@@ -18,7 +19,6 @@ use crate::append::transact::Transact;
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
 use crate::error::{Failure, NAME, Outcome, in_time, micros_since};
-use crate::lookup::facts::Work;
 use crate::lookup::known::Known;
 use crate::store::Store;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use annals::Error;
 use annals::adapter::Wake;
+use annals_sql::facts::Numbered;
 use annals_sql::from_column;
 use futures_util::future::{Either, select};
 use tokio::task::JoinHandle;
@@ -25,7 +26,7 @@ use crate::connection::session::{Session, Value};
 use crate::error::{Failure, Outcome, in_time};
 use crate::follow::notification::{decode, encode};
 use crate::follow::watch::LOOK;
-use crate::lookup::history::{History, Numbered};
+use crate::lookup::history::History;
 use crate::store::Store;
 
 /// Between two looks that begin after something happened; each is twice as far from the one before.

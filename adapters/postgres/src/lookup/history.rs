@@ -1,13 +1,10 @@
 //! What something that is remembered was true of (rule D2).
 
-use annals::EventId;
+use annals_sql::facts::Numbered;
 use annals_sql::to_column;
 use uuid::Uuid;
 
 use crate::error::{Failure, Outcome};
-
-/// An event and its number.
-pub(crate) type Numbered = (EventId, u64);
 
 /// What something that is remembered was true of.
 #[derive(Debug, Clone, Copy, Default)]

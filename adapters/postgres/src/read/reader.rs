@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals::{Direction, Error, EventId, Order, Page, QueryItem, Source, StoredEvent, StreamId};
+use annals_sql::facts::{Facts, Head, Numbered};
 use annals_sql::{
     Bounds, Cache, Dictionary, Item, NameIds, PageSource, RawEvent, Scan, Scope, Select, Turn,
     Want, resolve, select,
@@ -18,10 +19,8 @@ use crate::connection::session::{Session, Value, values};
 use crate::error::NAME;
 use crate::error::Outcome;
 use crate::lookup::decode::{Raw, decode, events, numbers, raw_events};
-use crate::lookup::facts::Facts;
+use crate::lookup::facts::Found;
 use crate::lookup::history::History;
-use crate::lookup::history::Numbered;
-use crate::lookup::known::Head;
 use crate::store::Store;
 
 /// How often a page is asked for again after its connection was lost.
@@ -304,8 +303,9 @@ impl Reader {
             directory.generation == memory.generation && directory.fill(&mut facts)
         };
         if !is_known {
-            facts = Facts::of_query(&self.store, session, &query, memory.history).await?;
-            memory.history.mark = facts.of_store.as_ref().map(|(mark, _)| *mark);
+            let found = Found::of_query(&self.store, session, &query, memory.history).await?;
+            memory.history.mark = found.of_store.map(|(mark, _)| mark);
+            facts = found.facts;
             memory.history.last = newest(memory.history.last, facts.last);
             self.learn(memory, |directory| directory.learn(&facts));
             if is_ordered {

@@ -9,6 +9,7 @@ use annals_processing::{
     Inline, InlineDocuments, InlineError, InlineSteps, Placed, ProcessingError, Processor, Timer,
     View, async_trait,
 };
+use annals_sql::facts::Work;
 use annals_state::{Collection, Document, DocumentKey, StateError, Write};
 use futures_util::FutureExt;
 use tokio_postgres::Transaction;
@@ -20,7 +21,6 @@ use crate::adapter::PostgresAdapter;
 use crate::append::append_in::append_in;
 use crate::connection::session::Session;
 use crate::error::{Failure, NAME};
-use crate::lookup::facts::Work;
 
 /// A view that is made in the transaction of each append: who reads it after the append reads it with what was appended,
 /// without waiting.

@@ -2,6 +2,7 @@
 
 use annals::adapter::recording_time;
 use annals::{Append, Error, Order, StorageAdapter, StoredEvent};
+use annals_sql::facts::{Work, names_of};
 use annals_sql::placing::Placement;
 use annals_state::{Commit, Result, StateError, StateStore, TogetherError};
 use deadpool_postgres::Object;
@@ -9,12 +10,11 @@ use tokio_postgres::Transaction;
 
 use crate::adapter::PostgresAdapter;
 use crate::append::append_in;
-use crate::append::names::{make_names, names_of};
+use crate::append::names::make_names;
 use crate::connection::pool::Connections;
 use crate::connection::session::Session;
 use crate::error::NAME;
 use crate::error::{Failure, in_time};
-use crate::lookup::facts::Work;
 use crate::state::call;
 use crate::state::writer::told;
 

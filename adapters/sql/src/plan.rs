@@ -1,32 +1,52 @@
 //! Which appends of a transaction are made, and the rows that they become. No I/O: what is judged on was gathered.
 
-use annals::{Append, Error, EventId, Position, Result, SequenceNumber, StoredEvent, StreamId};
-use annals_sql::placing::{Numbers, Placement, count, first_after, judge};
-use annals_sql::to_column;
+use annals::{
+    Append, Error, EventId, NewEvent, Position, Result, SequenceNumber, StoredEvent, StreamId,
+};
 use hashbrown::HashSet;
+use time::OffsetDateTime;
 
-use crate::append::draft::Draft;
-use crate::lookup::facts::{Facts, Work, looks_into_log};
-use crate::lookup::history::Numbered;
-use crate::lookup::known::{Head, Known};
+use crate::facts::{Facts, Head, Numbered, Work, looks_into_log};
+use crate::known::Known;
+use crate::placing::{Numbers, Placement, count, first_after, judge};
+use crate::row::to_column;
+
+/// The rows that a transaction inserts, in the form in which an adapter binds them. They are added in the order in which
+/// they refer to each other: a stream and a name before the events that have their numbers.
+pub trait Draft {
+    /// Adds a new name.
+    fn add_name(&mut self, id: i64, name: &str);
+
+    /// Adds a new stream.
+    fn add_stream(&mut self, id: i64, category_id: i64, name: &str);
+
+    /// Adds an event. `numbers`: sequence number, stream, position, category, name, encoding.
+    fn add_event(
+        &mut self,
+        numbers: [i64; 6],
+        event: &NewEvent,
+        recorded_at: OffsetDateTime,
+        tags: &[i64],
+    );
+}
 
 /// What becomes of the appends of one transaction.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    /// For each append where it lands, or why it is refused.
-    pub(crate) outcomes: Vec<Result<Placement>>,
+pub struct Plan<'a, D> {
+    /// For each append where it lands, or why it is rejected.
+    pub outcomes: Vec<Result<Placement>>,
     /// The rows to insert.
-    pub(crate) draft: Draft,
-    /// Which of the appends were refused though none of their events, these, is known to be in the log.
-    pub(crate) unsure: Vec<(usize, Vec<EventId>)>,
+    pub draft: D,
+    /// Which of the appends were rejected though none of their events, these, is known to be in the log.
+    pub unsure: Vec<(usize, Vec<EventId>)>,
     /// What is true once the rows are committed.
-    pub(crate) facts: Facts,
+    pub facts: Facts,
     /// The last sequence number then.
-    pub(crate) head: u64,
+    pub head: u64,
     /// The last number of a name then.
-    pub(crate) last_name: i64,
+    pub last_name: i64,
     /// The first and the last event to insert; `None`: nothing is.
-    pub(crate) ends: Option<[Numbered; 2]>,
+    pub ends: Option<[Numbered; 2]>,
     /// What is to be inserted, where a later append of the transaction is judged on it.
     pending: Option<Vec<StoredEvent>>,
     /// Ids of what is to be inserted, once somebody asked for them.
@@ -36,21 +56,23 @@ pub(crate) struct Plan<'a> {
     accepted: Vec<&'a [Append]>,
 }
 
-/// Judges `works` one after the other, each on the log with those before it.
-pub(crate) fn plan<'a>(
+/// Judges `works` one after the other, each on the log with those before it. `head` and `last_name` are the last numbers of
+/// the log and of its names; `is_checked`: `facts` say which of the events the log has.
+#[must_use]
+pub fn plan<'a, D: Draft + Default>(
     works: &[Work<'a>],
     mut facts: Facts,
     head: u64,
     last_name: i64,
     is_checked: bool,
-) -> Plan<'a> {
+) -> Plan<'a, D> {
     let looks_back = works.iter().flat_map(|work| work.writes).any(looks_into_log);
     let matches = std::mem::take(&mut facts.matches);
     let lasts = std::mem::take(&mut facts.lasts);
     let mut found = Found { matches: matches.into_iter(), lasts: lasts.into_iter() };
     let mut plan = Plan {
         outcomes: Vec::with_capacity(works.len()),
-        draft: Draft::default(),
+        draft: D::default(),
         unsure: Vec::new(),
         facts,
         head,
@@ -77,15 +99,11 @@ struct Found {
     lasts: std::vec::IntoIter<Option<StoredEvent>>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a, D: Draft> Plan<'a, D> {
     /// Writes into `known` what is true of the log once this is committed. If the commit fails, `known` must forget it.
-    pub(crate) fn teach(&mut self, known: &mut Known) {
+    pub fn teach(&mut self, known: &mut Known) {
         known.head = Some(self.head);
         known.last = self.ends.map_or(self.facts.last, |[_, last]| Some(last)).or(known.last);
-        if let Some((mark, rows)) = self.facts.of_store.take() {
-            known.mark = Some(mark);
-            known.rows = Some(rows);
-        }
         known.last_name = self.last_name;
         for (stream, head) in self.facts.streams.drain() {
             known.streams.put(stream, head);

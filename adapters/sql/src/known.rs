@@ -1,0 +1,62 @@
+//! What a writer remembers of the log.
+
+use std::num::NonZeroUsize;
+
+use annals::StreamId;
+use hashbrown::HashMap;
+
+use crate::cache::Cache;
+use crate::facts::{Head, Numbered};
+use crate::names::NameIds;
+
+/// What a writer remembers between transactions. It is true of the log whose last sequence number is `head`, and says
+/// nothing of any later one.
+#[derive(Debug)]
+pub struct Known {
+    /// The last sequence number.
+    pub head: Option<u64>,
+    /// The last event of the log then: as long as the store has it, all that was committed before it is there as well.
+    pub last: Option<Numbered>,
+    /// The last number of a name.
+    pub last_name: i64,
+    /// The ends of streams; `None`: without events.
+    pub streams: Cache<StreamId, Option<Head>>,
+    /// The numbers of names.
+    pub names: NameIds,
+}
+
+impl Known {
+    /// Nothing yet; at most `bound` streams and names later.
+    #[must_use]
+    pub fn new(bound: NonZeroUsize) -> Self {
+        let (streams, names) = (Cache::new(bound), NameIds::new(bound));
+        Self { head: None, last: None, last_name: 0, streams, names }
+    }
+
+    /// Forgets what others may have changed. What a number stands for does not change in one history.
+    pub fn forget(&mut self) {
+        self.head = None;
+        self.streams.clear();
+    }
+
+    /// Forgets all: the store is not the one that it is true of.
+    pub fn forget_all(&mut self) {
+        self.forget();
+        self.last = None;
+        self.names.clear();
+    }
+
+    /// Whether the number of a name is remembered.
+    pub fn has_name(&mut self, name: &str) -> bool {
+        self.names.get(name).is_some()
+    }
+
+    /// Takes the numbers of names that are committed.
+    pub fn learn_names(&mut self, names: HashMap<Box<str>, Option<i64>>) {
+        for (name, id) in names {
+            if let Some(id) = id {
+                self.names.learn(&name, id);
+            }
+        }
+    }
+}
