@@ -173,8 +173,9 @@ fn the_steps_of_an_append_are_functions_of_these_names() {
         files.flat_map(|file| lines_of(&file)).any(|(_, line)| has_it(&line))
     };
     let missing = steps.iter().filter(|step| !is_there(step));
-    let fault =
-        |[step, file]: &[String; 2]| format!("{file} of adapters/postgres and adapters/sql has no function {step}");
+    let fault = |[step, file]: &[String; 2]| {
+        format!("{file} of adapters/postgres and adapters/sql has no function {step}")
+    };
     report(&missing.map(fault).collect::<Vec<_>>());
 }
 

@@ -260,3 +260,111 @@ impl<'a, D: Draft> Plan<'a, D> {
         ids.contains(&id) || self.facts.known_ids.contains(&id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use annals::{Query, QueryItem, Source, WriteCondition};
+
+    use super::*;
+
+    /// What was added, as text.
+    #[derive(Debug, Default)]
+    struct Lines(Vec<String>);
+
+    impl Draft for Lines {
+        fn add_name(&mut self, id: i64, name: &str) {
+            self.0.push(format!("name {id} {name}"));
+        }
+
+        fn add_stream(&mut self, id: i64, category_id: i64, name: &str) {
+            self.0.push(format!("stream {id} {category_id} {name}"));
+        }
+
+        fn add_event(&mut self, numbers: [i64; 6], _: &NewEvent, _: OffsetDateTime, tags: &[i64]) {
+            self.0.push(format!("event {numbers:?} {tags:?}"));
+        }
+    }
+
+    fn event(name: &'static str) -> NewEvent {
+        NewEvent::json(name, &1).unwrap()
+    }
+
+    fn append(stream: &str, events: Vec<NewEvent>, condition: WriteCondition) -> Vec<Append> {
+        vec![Append::new(StreamId::new("c", stream).unwrap(), events, condition)]
+    }
+
+    /// Plans on a log of ten events in which nothing of what is asked for is known.
+    fn planned<'a>(writes: &'a [Vec<Append>], is_checked: bool) -> Plan<'a, Lines> {
+        let recorded_at = OffsetDateTime::UNIX_EPOCH;
+        let works: Vec<_> = writes.iter().map(|writes| Work { writes, recorded_at }).collect();
+        let mut known = Known::new(NonZeroUsize::MIN);
+        let mut facts = Facts::default();
+        works.iter().for_each(|work| facts.list(work.writes));
+        assert!(!facts.recall(&mut known).is_empty());
+        let queries = works.iter().flat_map(|work| work.writes);
+        let queries = queries.map(|write| write.condition.queries().len()).sum();
+        facts.matches = vec![None; queries];
+        plan(&works, facts, 10, 3, is_checked)
+    }
+
+    #[test]
+    fn rows_come_in_the_order_in_which_they_refer_to_each_other() {
+        let writes = [append("s", vec![event("a"), event("b")], WriteCondition::StreamIsEmpty)];
+        let mut plan = planned(&writes, true);
+        let rows = [
+            "name 4 c",
+            "stream 11 4 s",
+            "name 5 a",
+            "name 6 json",
+            "event [11, 11, 0, 4, 5, 6] []",
+            "name 7 b",
+            "event [12, 11, 1, 4, 7, 6] []",
+        ];
+        assert_eq!(plan.draft.0, rows);
+        let mut known = Known::new(NonZeroUsize::MIN.saturating_add(9));
+        plan.teach(&mut known);
+        assert_eq!((known.head, known.last_name), (Some(12), 7));
+        assert!(!known.has_name("a"), "a name holds once it is committed");
+        known.learn_names(plan.facts.names);
+        assert!(known.has_name("a"));
+    }
+
+    #[test]
+    fn each_append_is_judged_on_those_before_it_and_a_rejected_one_leaves_nothing() {
+        let item = QueryItem::new(Source::Log).with_names(["a"]).unwrap();
+        let no_a = WriteCondition::no_match(Query::from(item), SequenceNumber::START);
+        let writes = [
+            append("s", vec![event("a")], WriteCondition::StreamIsEmpty),
+            append("s", vec![event("late")], WriteCondition::StreamIsEmpty),
+            append("t", vec![event("late")], no_a),
+            append("s", vec![event("b")], WriteCondition::PositionIs(Position::new(0))),
+        ];
+        let plan = planned(&writes, true);
+        let made: Vec<_> = plan.outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(made, [true, false, false, true]);
+        assert!(plan.draft.0.iter().all(|row| !row.contains("late")), "{:?}", plan.draft.0);
+        assert_eq!(plan.head, 12);
+        let [first, last] = plan.ends.unwrap().map(|(_, number)| number);
+        assert_eq!((first, last), (11, 12));
+    }
+
+    #[test]
+    fn an_event_of_the_same_transaction_is_known_and_one_of_the_log_may_be() {
+        let [once, other] = [event("a"), event("a")];
+        let writes = [
+            append("s", vec![once.clone()], WriteCondition::Always),
+            append("t", vec![once.clone()], WriteCondition::StreamExists),
+            append("t", vec![other.clone()], WriteCondition::StreamExists),
+        ];
+        let plan = planned(&writes, false);
+        let again = plan.outcomes.get(1);
+        assert!(
+            matches!(again, Some(Err(Error::DuplicateEvent(id))) if *id == once.id),
+            "{again:?}"
+        );
+        assert!(matches!(plan.outcomes.get(2), Some(Err(Error::ConditionFailed(_)))));
+        assert_eq!(plan.unsure, [(2, vec![other.id])], "only the log can tell");
+    }
+}
