@@ -6,22 +6,8 @@ use annals::{
 use hashbrown::{HashMap, HashSet};
 use time::OffsetDateTime;
 
-use crate::known::Known;
+use crate::known::{Head, Known, Numbered};
 use crate::resolve::Ids;
-
-/// An event and its number.
-pub type Numbered = (EventId, u64);
-
-/// What is known of a stream with events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its number.
-    pub stream_id: i64,
-    /// Its last position.
-    pub last: u64,
-    /// The id of its last event.
-    pub last_id: EventId,
-}
 
 /// One append to be judged.
 #[derive(Debug, Clone, Copy)]

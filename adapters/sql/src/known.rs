@@ -2,12 +2,25 @@
 
 use std::num::NonZeroUsize;
 
-use annals::StreamId;
+use annals::{EventId, StreamId};
 use hashbrown::HashMap;
 
 use crate::cache::Cache;
-use crate::facts::{Head, Numbered};
 use crate::names::NameIds;
+
+/// An event and its number.
+pub type Numbered = (EventId, u64);
+
+/// What is known of a stream with events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub stream_id: i64,
+    /// Its last position.
+    pub last: u64,
+    /// The id of its last event.
+    pub last_id: EventId,
+}
 
 /// What a writer remembers between transactions. It is true of the log whose last sequence number is `head`, and says
 /// nothing of any later one.

@@ -29,7 +29,7 @@ mod select;
 
 pub use annals::Clock;
 pub use cache::{CACHE_BOUND, Cache};
-pub use known::Known;
+pub use known::{Head, Known, Numbered};
 pub use listing::{Listed, Listing};
 pub use names::{Dictionary, Lookup, Name, NameIds};
 pub use options::{CommonOptions, check_at_most, check_timeout};

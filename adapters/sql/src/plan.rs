@@ -6,8 +6,8 @@ use annals::{
 use hashbrown::HashSet;
 use time::OffsetDateTime;
 
-use crate::facts::{Facts, Head, Numbered, Work, looks_into_log};
-use crate::known::Known;
+use crate::facts::{Facts, Work, looks_into_log};
+use crate::known::{Head, Known, Numbered};
 use crate::placing::{Numbers, Placement, count, first_after, judge};
 use crate::row::to_column;
 
@@ -296,12 +296,14 @@ mod tests {
     }
 
     /// Plans on a log of ten events in which nothing of what is asked for is known.
-    fn planned<'a>(writes: &'a [Vec<Append>], is_checked: bool) -> Plan<'a, Lines> {
+    fn planned(writes: &[Vec<Append>], is_checked: bool) -> Plan<'_, Lines> {
         let recorded_at = OffsetDateTime::UNIX_EPOCH;
         let works: Vec<_> = writes.iter().map(|writes| Work { writes, recorded_at }).collect();
         let mut known = Known::new(NonZeroUsize::MIN);
         let mut facts = Facts::default();
-        works.iter().for_each(|work| facts.list(work.writes));
+        for work in &works {
+            facts.list(work.writes);
+        }
         assert!(!facts.recall(&mut known).is_empty());
         let queries = works.iter().flat_map(|work| work.writes);
         let queries = queries.map(|write| write.condition.queries().len()).sum();

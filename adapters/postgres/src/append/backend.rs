@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use annals::Error;
-use annals_sql::facts::Numbered;
-use annals_sql::{Cache, to_column};
+use annals_sql::{Cache, Numbered, to_column};
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 

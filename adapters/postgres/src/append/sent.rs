@@ -1,7 +1,7 @@
 //! Appends that were sent, and what their callers get after the commit.
 
 use annals::{Error, EventId, Result};
-use annals_sql::facts::Numbered;
+use annals_sql::Numbered;
 use annals_sql::placing::Placement;
 use annals_sql::plan::Plan;
 use hashbrown::HashMap;

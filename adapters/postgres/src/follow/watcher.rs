@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use annals::Error;
 use annals::adapter::Wake;
-use annals_sql::facts::Numbered;
-use annals_sql::from_column;
+use annals_sql::{Numbered, from_column};
 use futures_util::future::{Either, select};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 
 use annals::{Direction, Error, EventId, Query, SequenceNumber, StoredEvent};
-use annals_sql::facts::{Facts, Head, Missing, Work, looks_into_log};
-use annals_sql::{Bounds, Dictionary, Item, Scope, Want, from_column, resolve, select, to_column};
+use annals_sql::facts::{Facts, Missing, Work, looks_into_log};
+use annals_sql::{
+    Bounds, Dictionary, Head, Item, Scope, Want, from_column, resolve, select, to_column,
+};
 use futures_util::future::{try_join_all, try_join5};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;

@@ -1,7 +1,6 @@
 //! What something that is remembered was true of (rule D2).
 
-use annals_sql::facts::Numbered;
-use annals_sql::to_column;
+use annals_sql::{Numbered, to_column};
 use uuid::Uuid;
 
 use crate::error::{Failure, Outcome};

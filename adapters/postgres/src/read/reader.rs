@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals::{Direction, Error, EventId, Order, Page, QueryItem, Source, StoredEvent, StreamId};
-use annals_sql::facts::{Facts, Head, Numbered};
+use annals_sql::facts::Facts;
 use annals_sql::{
-    Bounds, Cache, Dictionary, Item, NameIds, PageSource, RawEvent, Scan, Scope, Select, Turn,
-    Want, resolve, select,
+    Bounds, Cache, Dictionary, Head, Item, NameIds, Numbered, PageSource, RawEvent, Scan, Scope,
+    Select, Turn, Want, resolve, select,
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
