@@ -38,6 +38,7 @@ mod failing;
 mod group;
 mod halt;
 mod handle;
+mod head;
 mod inline;
 mod inline_documents;
 mod inlined;

@@ -17,6 +17,7 @@ use crate::error::{ProcessingError, Result, chain};
 use crate::failing::{Errors, Jitter};
 use crate::halt::Halt;
 use crate::handle::{Asked, Shared};
+use crate::head::{Head, Hearing};
 use crate::measure;
 use crate::parked::ParkedSet;
 use crate::reset;
@@ -71,6 +72,8 @@ pub(crate) struct Runner {
     pub(crate) careful: bool,
     /// Who asked to look at the log, and waits for it.
     pub(crate) looking: Vec<Asked>,
+    /// What others read of the log's head; `None`: it looks by itself.
+    pub(crate) head: Option<Arc<Head>>,
 }
 
 /// What a processor knows from the moment when it reads its tracking until it loses track.
@@ -280,6 +283,16 @@ impl Runner {
         }
     }
 
+    /// Whether it looks now and then how far the log is: a follow of the whole log says that by itself.
+    pub(crate) fn looks(&self) -> bool {
+        self.query != Query::All
+    }
+
+    /// How long it waits before it looks again, after so many looks that found nothing.
+    fn pause_after(&self, idle: u32) -> Duration {
+        self.options.beat.saturating_mul(1 << idle)
+    }
+
     fn pages(&self, after: SequenceNumber, follows: bool) -> EventPages {
         let options = ReadOptions::default().after(after);
         let options = if follows { options.follow() } else { options };
@@ -292,10 +305,10 @@ impl Runner {
         let mut bytes = 0;
         let mut moved = self.timer.elapsed();
         // A follow of some events says nothing when others are appended: how far the log is is looked at now and then.
-        let looks = follows && self.query != Query::All;
+        let looks = follows && self.looks();
         let mut looked = None;
         let mut is_at_head = false;
-        let mut idle = 0;
+        let (mut idle, mut heard) = (0, Hearing::default());
         loop {
             if self.shared.is_stopping() {
                 return Err(Halt::Stopped);
@@ -324,8 +337,12 @@ impl Runner {
                     continue;
                 }
                 Next::Due => {
-                    pages = self.pages(session.seen, follows);
                     idle = (idle + 1).min(self.options.idle);
+                    if heard.is_still(self.head.as_ref(), session.seen) {
+                        looked = Some((self.timer.elapsed(), self.pause_after(idle)));
+                        continue;
+                    }
+                    pages = self.pages(session.seen, follows);
                     (looked, is_at_head) = (None, false);
                     continue;
                 }
@@ -367,8 +384,8 @@ impl Runner {
                 bytes = 0;
                 is_at_head = true;
                 self.answer_looks(session).await?;
-                let pause = self.options.beat.saturating_mul(1 << idle);
-                looked = looks.then(|| (self.timer.elapsed(), pause));
+                heard.looked(self.head.as_ref());
+                looked = looks.then(|| (self.timer.elapsed(), self.pause_after(idle)));
                 self.shared.update(&*self.timer, |status| {
                     status.phase = Phase::Live;
                     status.error = None;
