@@ -180,7 +180,7 @@ impl Runner {
     }
 
     /// Reads what the store knows of this processor; carries a reset to its end that was begun.
-    async fn load(&mut self) -> Result<Session, Halt> {
+    pub(crate) async fn load(&mut self) -> Result<Session, Halt> {
         let wanted = self.definition();
         loop {
             let keys = (self.claim.definition(), self.claim.tracking());
@@ -250,7 +250,7 @@ impl Runner {
     }
 
     /// Looks the last event up that was applied: the log may be another one, or an older one.
-    async fn check_log(&self, session: &Session) -> Result<(), Halt> {
+    pub(crate) async fn check_log(&self, session: &Session) -> Result<(), Halt> {
         let Some(last) = session.tracked().last else { return Ok(()) };
         let before = last.number.prev().unwrap_or_default();
         let options = ReadOptions::default().after(before).until(last.number).allow_skips();
@@ -262,11 +262,10 @@ impl Runner {
                 return Ok(());
             }
         }
-        Err(self.ahead(session, head).into())
+        Err(self.ahead(session.tracked().after, head).into())
     }
 
-    fn ahead(&self, session: &Session, head: SequenceNumber) -> ProcessingError {
-        let tracked = session.tracked().after;
+    pub(crate) fn ahead(&self, tracked: SequenceNumber, head: SequenceNumber) -> ProcessingError {
         ProcessingError::AheadOfLog { processor: self.claim.to_string().into(), tracked, head }
     }
 
@@ -293,7 +292,7 @@ impl Runner {
         self.options.beat.saturating_mul(1 << idle)
     }
 
-    fn pages(&self, after: SequenceNumber, follows: bool) -> EventPages {
+    pub(crate) fn pages(&self, after: SequenceNumber, follows: bool) -> EventPages {
         let options = ReadOptions::default().after(after);
         let options = if follows { options.follow() } else { options };
         self.store.pages(self.query.clone(), options)
@@ -348,12 +347,12 @@ impl Runner {
                 }
                 Next::Page(None) => break,
                 Next::Page(Some(Err(annals::Error::AheadOfLog { head, .. }))) => {
-                    return Err(self.ahead(session, head).into());
+                    return Err(self.ahead(session.tracked().after, head).into());
                 }
                 Next::Page(Some(page)) => page?,
             };
             if page.at_head && page.through < session.tracked().after {
-                return Err(self.ahead(session, page.through).into());
+                return Err(self.ahead(session.tracked().after, page.through).into());
             }
             let through = page.through;
             if through > session.seen {
@@ -441,7 +440,7 @@ impl Runner {
     }
 
     /// Says that this processor has nothing in hand. Best effort: without it the next one is careful at first.
-    async fn release(&mut self, session: &mut Session) {
+    pub(crate) async fn release(&mut self, session: &mut Session) {
         let is_behind = session.seen > session.tracked().after;
         if !session.claimed && !is_behind {
             return;

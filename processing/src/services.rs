@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use annals::BoxError;
-use futures_util::future::{BoxFuture, join3, join_all, pending, select};
+use futures_util::future::{BoxFuture, join_all, join3, pending, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 

@@ -14,8 +14,7 @@ use annals::{
 };
 use annals_memory::{MemoryAdapter, MemoryState};
 use annals_processing::{
-    Batch, Handle, Phase, ProcessingError, Processor, Services, Sink, SinkError, Timer,
-    async_trait,
+    Batch, Handle, Phase, ProcessingError, Processor, Services, Sink, SinkError, Timer, async_trait,
 };
 use annals_state::{StateStore, Write};
 use annals_testkit::processing::ManualTimer;
