@@ -42,7 +42,7 @@ class Counts(PostgresTrackingRecorder):
         table = Identifier("counts")
         if self.datastore.schema:
             table = Identifier(self.datastore.schema, "counts")
-        self.create_table_statements.append(
+        self.sql_create_statements.append(
             SQL("CREATE TABLE IF NOT EXISTS {} (stream text PRIMARY KEY, events bigint)").format(table)
         )
         self.upsert = SQL(
