@@ -13,14 +13,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::contestant::Contestant;
 use crate::documents;
+pub use crate::ground::Ground;
 use crate::machine::Machine;
-use crate::place::Place;
 use crate::run::{Plan, run};
 use crate::universes::{self, Universe};
-use crate::views::{self, Stores, Thorough};
-use crate::{
-    annals_store, beside, builds, delivery, domain, layers, limits, page, policies, report, scopes,
-};
+use crate::views::{self, Listeners, Stores, Thorough};
+use crate::{beside, builds, delivery, domain, layers, page, policies, report, scopes};
 
 /// Opens the stores of others on this ground, with files in this folder.
 pub type OpenStores = fn(Ground, &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError>;
@@ -35,6 +33,8 @@ pub struct Peers {
     pub stores: OpenStores,
     /// In the comparison of aggregates.
     pub universes: OpenUniverses,
+    /// In the comparison of rebuilds.
+    pub listeners: Listeners,
 }
 
 /// Measures Annals beside the limits of this machine.
@@ -61,8 +61,8 @@ enum Task {
     },
     /// Policies beside bare appends, and groups: writes a beat, takeovers.
     Policies(Beside),
-    /// Views: rebuilds, commits, latencies, idle processors.
-    Views(Beside),
+    /// Views: rebuilds, commits, latencies, idle processors; with peers, rebuilds beside those of other libraries.
+    Views(Views),
     /// Layers beside bare adapters.
     Layers(Layers),
     /// State stores beside bare code: commits, gets, scans, finds.
@@ -92,6 +92,18 @@ struct Domain {
     beside: Beside,
     /// Beside the aggregates of other libraries of the crate registry, in place of bare calls; cargo builds them first.
     #[arg(long, conflicts_with_all = ["store", "folder"])]
+    peers: bool,
+}
+
+#[derive(Debug, Args)]
+struct Views {
+    #[command(flatten)]
+    beside: Beside,
+    /// With a view of a million documents.
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
+    /// Rebuilds alone, on PostgreSQL, beside the listeners of other libraries; cargo builds them first.
+    #[arg(long, conflicts_with_all = ["store", "folder", "large"])]
     peers: bool,
 }
 
@@ -160,57 +172,6 @@ struct Compare {
     folder: Option<PathBuf>,
 }
 
-/// Where events are kept by those who are compared with each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Ground {
-    /// In the memory of the process.
-    Memory,
-    /// In a file, by the process itself.
-    Sqlite,
-    /// By a server.
-    Postgres,
-}
-
-impl Ground {
-    async fn place(self, folder: &Path) -> Result<Place, BoxError> {
-        match self {
-            Self::Memory => Ok(Place::memory()),
-            Self::Sqlite => Place::sqlite(folder),
-            Self::Postgres => Place::postgres(&PostgresServer::shared_url()?).await,
-        }
-    }
-
-    /// Empty stores of events and documents.
-    async fn stores(self, folder: &Path) -> Result<Stores, BoxError> {
-        match self {
-            Self::Memory => Ok(Stores::memory()),
-            Self::Sqlite => Stores::sqlite(folder).await,
-            Self::Postgres => Stores::postgres(&PostgresServer::shared_url()?).await,
-        }
-    }
-
-    fn contestants(self, folder: &Path) -> Result<Vec<Box<dyn Contestant>>, BoxError> {
-        let folder = || folder.to_owned();
-        Ok(match self {
-            Self::Memory => vec![Box::new(annals_store::Memory), Box::new(limits::Memcpy)],
-            Self::Sqlite => vec![
-                Box::new(annals_store::Sqlite(folder())),
-                Box::new(limits::Rusqlite(folder())),
-                Box::new(limits::Fsync(folder())),
-            ],
-            Self::Postgres => {
-                let url = PostgresServer::shared_url()?;
-                vec![
-                    Box::new(annals_store::Postgres(url.clone())),
-                    Box::new(limits::Insert(url.clone())),
-                    Box::new(limits::Bare::copy(&url)),
-                    Box::new(limits::Bare::select(&url)),
-                ]
-            }
-        })
-    }
-}
-
 /// Does what the command line says; `peers` are those that this program is built with.
 pub async fn execute(peers: Option<Peers>) -> ExitCode {
     let outcome = match Arguments::parse().task {
@@ -223,7 +184,11 @@ pub async fn execute(peers: Option<Peers>) -> ExitCode {
         Task::Delivery(delivery) => deliveries(&delivery).await,
         Task::Scopes { quick } => independent_scopes(quick).await,
         Task::Policies(policies) => measure_policies(&policies).await,
-        Task::Views(views) => measure_views(&views).await,
+        Task::Views(views) => match (views.peers, peers) {
+            (true, None) => with_peers(&["--no-default-features"]),
+            (true, Some(peers)) => rebuilds_of_all(views.beside.quick, peers).await,
+            (false, _) => measure_views(&views).await,
+        },
         Task::Layers(layers) => measure_layers(&layers).await,
         Task::Documents(documents) => measure_documents(&documents).await,
         Task::Domain(domain) => match (domain.peers, peers) {
@@ -325,16 +290,29 @@ fn grounds(named: &[Ground]) -> &[Ground] {
     if named.is_empty() { Ground::value_variants() } else { named }
 }
 
-async fn measure_views(views: &Beside) -> Result<ExitCode, BoxError> {
-    let thorough = if views.quick { Thorough::QUICK } else { Thorough::FULL };
-    let folder = folder(views.folder.as_deref())?;
-    let grounds = grounds(&views.store);
+async fn measure_views(views: &Views) -> Result<ExitCode, BoxError> {
+    let thorough = match (views.beside.quick, views.large) {
+        (true, _) => Thorough::QUICK,
+        (false, true) => Thorough::LARGE,
+        (false, false) => Thorough::FULL,
+    };
+    let folder = folder(views.beside.folder.as_deref())?;
+    let grounds = grounds(&views.beside.store);
     heading("| store | what | unit | median | min–max |");
     for ground in grounds {
         let open = async || ground.stores(&folder).await;
         let lines = views::measure(&format!("{ground:?}"), open, thorough).await?;
         println!("{}", lines.join("\n"));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rebuilds_of_all(quick: bool, peers: Peers) -> Result<ExitCode, BoxError> {
+    let thorough = if quick { Thorough::QUICK } else { Thorough::FULL };
+    heading("| store | what | unit | median | min–max |");
+    let stores = Stores::postgres(&PostgresServer::shared_url()?).await?;
+    let lines = views::beside("Postgres", stores, thorough, peers.listeners).await?;
+    println!("{}", lines.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 

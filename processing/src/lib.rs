@@ -5,6 +5,7 @@
 //! | keep documents that are made from events | [`View`], [`Processor::view`] |
 //! | the same of an enum of `annals-domain` | `EventView`, with the feature `domain` |
 //! | make something else of events | [`Sink`], [`Processor::sink`] |
+//! | the same in a loop written by hand | [`ByHand`] |
 //! | append events that follow from events | [`Policy`], [`Processor::policy`] |
 //! | keep state between events, and command what has to be done | [`Workflow`], [`Processor::workflow`] |
 //! | do what was commanded | [`CommandBus`], [`Processor::commands`] |
@@ -29,6 +30,7 @@ mod ask;
 mod asked;
 mod audit;
 mod bus;
+mod by_hand;
 mod claim;
 mod command;
 mod control;
@@ -38,6 +40,7 @@ mod failing;
 mod group;
 mod halt;
 mod handle;
+mod head;
 mod inline;
 mod inline_documents;
 mod inlined;
@@ -75,6 +78,7 @@ pub use ask::{Answer, Ask};
 pub use async_trait::async_trait;
 pub use audit::{Audit, Audited, Difference};
 pub use bus::{Announcer, EventBus, Heard, Subscription};
+pub use by_hand::ByHand;
 pub use claim::Claim;
 pub use command::{Command, CommandBus, Middleware, Next};
 pub use control::{Reported, reported};

@@ -120,6 +120,7 @@ impl Processor {
             in_group: false,
             careful: false,
             looking: Vec::new(),
+            head: None,
         };
         Ok(Self { runner, ended: EndsWithIt(shared) })
     }

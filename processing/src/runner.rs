@@ -17,6 +17,7 @@ use crate::error::{ProcessingError, Result, chain};
 use crate::failing::{Errors, Jitter};
 use crate::halt::Halt;
 use crate::handle::{Asked, Shared};
+use crate::head::{Head, Hearing};
 use crate::measure;
 use crate::parked::ParkedSet;
 use crate::reset;
@@ -71,6 +72,8 @@ pub(crate) struct Runner {
     pub(crate) careful: bool,
     /// Who asked to look at the log, and waits for it.
     pub(crate) looking: Vec<Asked>,
+    /// What others read of the log's head; `None`: it looks by itself.
+    pub(crate) head: Option<Arc<Head>>,
 }
 
 /// What a processor knows from the moment when it reads its tracking until it loses track.
@@ -177,7 +180,7 @@ impl Runner {
     }
 
     /// Reads what the store knows of this processor; carries a reset to its end that was begun.
-    async fn load(&mut self) -> Result<Session, Halt> {
+    pub(crate) async fn load(&mut self) -> Result<Session, Halt> {
         let wanted = self.definition();
         loop {
             let keys = (self.claim.definition(), self.claim.tracking());
@@ -247,7 +250,7 @@ impl Runner {
     }
 
     /// Looks the last event up that was applied: the log may be another one, or an older one.
-    async fn check_log(&self, session: &Session) -> Result<(), Halt> {
+    pub(crate) async fn check_log(&self, session: &Session) -> Result<(), Halt> {
         let Some(last) = session.tracked().last else { return Ok(()) };
         let before = last.number.prev().unwrap_or_default();
         let options = ReadOptions::default().after(before).until(last.number).allow_skips();
@@ -259,11 +262,10 @@ impl Runner {
                 return Ok(());
             }
         }
-        Err(self.ahead(session, head).into())
+        Err(self.ahead(session.tracked().after, head).into())
     }
 
-    fn ahead(&self, session: &Session, head: SequenceNumber) -> ProcessingError {
-        let tracked = session.tracked().after;
+    pub(crate) fn ahead(&self, tracked: SequenceNumber, head: SequenceNumber) -> ProcessingError {
         ProcessingError::AheadOfLog { processor: self.claim.to_string().into(), tracked, head }
     }
 
@@ -280,7 +282,17 @@ impl Runner {
         }
     }
 
-    fn pages(&self, after: SequenceNumber, follows: bool) -> EventPages {
+    /// Whether it looks now and then how far the log is: a follow of the whole log says that by itself.
+    pub(crate) fn looks(&self) -> bool {
+        self.query != Query::All
+    }
+
+    /// How long it waits before it looks again, after so many looks that found nothing.
+    fn pause_after(&self, idle: u32) -> Duration {
+        self.options.beat.saturating_mul(1 << idle)
+    }
+
+    pub(crate) fn pages(&self, after: SequenceNumber, follows: bool) -> EventPages {
         let options = ReadOptions::default().after(after);
         let options = if follows { options.follow() } else { options };
         self.store.pages(self.query.clone(), options)
@@ -292,10 +304,10 @@ impl Runner {
         let mut bytes = 0;
         let mut moved = self.timer.elapsed();
         // A follow of some events says nothing when others are appended: how far the log is is looked at now and then.
-        let looks = follows && self.query != Query::All;
+        let looks = follows && self.looks();
         let mut looked = None;
         let mut is_at_head = false;
-        let mut idle = 0;
+        let (mut idle, mut heard) = (0, Hearing::default());
         loop {
             if self.shared.is_stopping() {
                 return Err(Halt::Stopped);
@@ -324,19 +336,23 @@ impl Runner {
                     continue;
                 }
                 Next::Due => {
-                    pages = self.pages(session.seen, follows);
                     idle = (idle + 1).min(self.options.idle);
+                    if heard.is_still(self.head.as_ref(), session.seen) {
+                        looked = Some((self.timer.elapsed(), self.pause_after(idle)));
+                        continue;
+                    }
+                    pages = self.pages(session.seen, follows);
                     (looked, is_at_head) = (None, false);
                     continue;
                 }
                 Next::Page(None) => break,
                 Next::Page(Some(Err(annals::Error::AheadOfLog { head, .. }))) => {
-                    return Err(self.ahead(session, head).into());
+                    return Err(self.ahead(session.tracked().after, head).into());
                 }
                 Next::Page(Some(page)) => page?,
             };
             if page.at_head && page.through < session.tracked().after {
-                return Err(self.ahead(session, page.through).into());
+                return Err(self.ahead(session.tracked().after, page.through).into());
             }
             let through = page.through;
             if through > session.seen {
@@ -367,8 +383,8 @@ impl Runner {
                 bytes = 0;
                 is_at_head = true;
                 self.answer_looks(session).await?;
-                let pause = self.options.beat.saturating_mul(1 << idle);
-                looked = looks.then(|| (self.timer.elapsed(), pause));
+                heard.looked(self.head.as_ref());
+                looked = looks.then(|| (self.timer.elapsed(), self.pause_after(idle)));
                 self.shared.update(&*self.timer, |status| {
                     status.phase = Phase::Live;
                     status.error = None;
@@ -424,7 +440,7 @@ impl Runner {
     }
 
     /// Says that this processor has nothing in hand. Best effort: without it the next one is careful at first.
-    async fn release(&mut self, session: &mut Session) {
+    pub(crate) async fn release(&mut self, session: &mut Session) {
         let is_behind = session.seen > session.tracked().after;
         if !session.claimed && !is_behind {
             return;

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use annals::BoxError;
-use futures_util::future::{BoxFuture, join, pending, select};
+use futures_util::future::{BoxFuture, join_all, join3, pending, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
@@ -18,6 +18,7 @@ use crate::control::Control;
 use crate::error::{ProcessingError, Result, chain};
 use crate::group::{Group, GroupHandle};
 use crate::handle::Handle;
+use crate::head::Head;
 use crate::processor::Processor;
 use crate::runner::IDLE_IN_SERVICES;
 use crate::status::{Limits, Phase, Status};
@@ -52,6 +53,7 @@ pub struct Services {
     timer: Arc<dyn Timer>,
     beat: Duration,
     members: Vec<Member>,
+    heads: Vec<Arc<Head>>,
     stop_on: BoxFuture<'static, ()>,
     shared: Arc<Shared>,
 }
@@ -101,12 +103,14 @@ impl Services {
             timer: Arc::new(timer),
             beat: Duration::from_secs(1),
             members: Vec::new(),
+            heads: Vec::new(),
             stop_on: pending().boxed(),
             shared: Arc::default(),
         }
     }
 
-    /// How often the control task looks for requests and stores what has changed of the status (1 second by default).
+    /// How often the control task looks for requests, stores what has changed of the status, and reads how far each log is
+    /// (1 second by default).
     pub fn with_beat(mut self, beat: Duration) -> Self {
         self.beat = beat.max(Duration::from_millis(1));
         self
@@ -122,8 +126,12 @@ impl Services {
     ///
     /// # Errors
     /// [`Misuse`](ProcessingError::Misuse) if there is one of its name, source and part already.
-    pub fn processor(self, mut processor: Processor) -> Result<Self> {
-        processor.runner.options.idle = IDLE_IN_SERVICES;
+    pub fn processor(mut self, mut processor: Processor) -> Result<Self> {
+        let runner = &mut processor.runner;
+        runner.options.idle = IDLE_IN_SERVICES;
+        if runner.looks() {
+            runner.head = Head::of(&mut self.heads, &runner.store);
+        }
         let handle = processor.handle();
         let name = handle.claim().to_string().into();
         let future = async move { processor.run().await.map_err(BoxError::from) };
@@ -210,7 +218,7 @@ impl Services {
     /// # Cancel safety
     /// If it is dropped, all members are dropped where they are.
     pub async fn run(self) -> Result<(), ServiceError> {
-        let Self { timer, beat, members, stop_on, shared } = self;
+        let Self { timer, beat, members, heads, stop_on, shared } = self;
         let mut running: FuturesUnordered<_> = members
             .into_iter()
             .enumerate()
@@ -229,7 +237,15 @@ impl Services {
                     control.beat(shared.parts()).await;
                 }
             };
-            let mut beats = pin!(join(stop_on.map(|()| shared.stopping.ask()), beats));
+            // Apart from the beats: a store that is slow holds up no other one.
+            let readings = async {
+                while !heads.is_empty() {
+                    timer.sleep(beat).await;
+                    join_all(heads.iter().map(|head| head.read())).await;
+                }
+            };
+            let stops = stop_on.map(|()| shared.stopping.ask());
+            let mut beats = pin!(join3(stops, beats, readings));
             let mut asked = shared.stopping.wait().boxed();
             let mut is_asked = false;
             loop {

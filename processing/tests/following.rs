@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use annals::{
-    Append, Capabilities, CategoryName, Error, EventPages, EventStore, Order, Query, ReadOptions,
-    StorageAdapter, StoredEvent,
+    Append, Capabilities, CategoryName, Error, EventPages, EventStore, NewEvent, Order, Query,
+    ReadOptions, StorageAdapter, StoredEvent, StreamId, WriteCondition,
 };
 use annals_memory::{MemoryAdapter, MemoryState};
 use annals_processing::{
-    Batch, Phase, ProcessingError, Processor, Sink, SinkError, Timer, async_trait,
+    Batch, Handle, Phase, ProcessingError, Processor, Services, Sink, SinkError, Timer, async_trait,
 };
 use annals_state::{StateStore, Write};
 use annals_testkit::processing::ManualTimer;
@@ -32,14 +32,26 @@ enum Quirk {
     Fails,
     /// Only categories have an order.
     Categories,
+    /// A read of no event is an error.
+    HeadUnknown,
 }
 
 /// A log in memory that counts the pages that were taken.
 #[derive(Debug, Clone)]
 struct Log {
-    inner: MemoryAdapter,
+    inner: Arc<Mutex<MemoryAdapter>>,
     pages: Arc<AtomicUsize>,
     quirk: Quirk,
+}
+
+impl Log {
+    fn inner(&self) -> MemoryAdapter {
+        self.inner.lock().unwrap().clone()
+    }
+
+    fn pages(&self) -> usize {
+        self.pages.load(Ordering::SeqCst)
+    }
 }
 
 #[async_trait]
@@ -50,21 +62,24 @@ impl StorageAdapter for Log {
 
     fn capabilities(&self) -> Capabilities {
         match self.quirk {
-            Quirk::Categories => self.inner.capabilities().with_order(Order::Category),
-            _ => self.inner.capabilities(),
+            Quirk::Categories => self.inner().capabilities().with_order(Order::Category),
+            _ => self.inner().capabilities(),
         }
     }
 
     async fn append(&self, writes: Vec<Append>) -> annals::Result<Vec<StoredEvent>> {
-        self.inner.append(writes).await
+        self.inner().append(writes).await
     }
 
     fn read(&self, query: Query, options: ReadOptions) -> EventPages {
         if let Err(error) = self.capabilities().check_read("quirky", &query, &options) {
             return stream::iter([Err(error)]).boxed();
         }
+        if self.quirk == Quirk::HeadUnknown && query.scope().is_none() {
+            return stream::iter([Err(Error::unavailable("away"))]).boxed();
+        }
         let (quirk, pages) = (self.quirk, Arc::clone(&self.pages));
-        let read = self.inner.read(query, options).map(move |page| {
+        let read = self.inner().read(query, options).map(move |page| {
             let nth = pages.fetch_add(1, Ordering::SeqCst);
             let at_head = page.as_ref().is_ok_and(|page| page.at_head);
             if quirk == Quirk::Fails && nth % 3 == 2 {
@@ -84,7 +99,7 @@ impl StorageAdapter for Log {
     }
 
     async fn close(&self) {
-        self.inner.close().await;
+        self.inner().close().await;
     }
 }
 
@@ -119,6 +134,7 @@ impl Sink for Seen {
     }
 }
 
+#[derive(Clone)]
 struct Following {
     world: World,
     log: Log,
@@ -129,6 +145,7 @@ impl Following {
     fn new(quirk: Quirk) -> Self {
         let mut world = World::new();
         let inner = MemoryAdapter::new().with_page_size(std::num::NonZeroUsize::new(4).unwrap());
+        let inner = Arc::new(Mutex::new(inner));
         let log = Log { inner, pages: Arc::default(), quirk };
         world.store = EventStore::new(log.clone());
         world.state = Arc::new(MemoryState::new());
@@ -138,10 +155,33 @@ impl Following {
     }
 
     fn processor(&self) -> Processor {
+        self.named("seen")
+    }
+
+    fn named(&self, name: &str) -> Processor {
         let (state, sink) = (Arc::clone(&self.world.state), self.seen.clone());
         let timer: ManualTimer = self.world.timer.clone();
-        let processor = Processor::sink("seen", &self.world.store, state, sink, timer);
+        let processor = Processor::sink(name, &self.world.store, state, sink, timer);
         processor.unwrap().with_batch(3, 1 << 20)
+    }
+
+    /// Services of so many processors that ask for orders only.
+    fn services(&self, processors: usize) -> (Services, Vec<Handle>) {
+        let orders = CategoryName::from_static("orders");
+        let mut services = Services::new(self.world.timer.clone());
+        let mut handles = Vec::new();
+        for nth in 0..processors {
+            let processor = self.named(&format!("seen-{nth}")).with_query(orders.clone()).unwrap();
+            handles.push(processor.handle());
+            services = services.processor(processor).unwrap();
+        }
+        (services, handles)
+    }
+
+    async fn append_other(&self) {
+        let other = self.world.store.stream(StreamId::from_static("others", "o-0"));
+        let event = NewEvent::json("counted", &1).unwrap();
+        other.append([event], WriteCondition::Always).await.unwrap();
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -203,6 +243,73 @@ fn t3_what_a_silent_follow_does_not_say_is_looked_for() {
         }
     });
     assert_eq!(following.numbers(), [1, 2, 3, 4, 5]);
+}
+
+/// Twenty processors that ask for some events, and nothing is appended: one read a beat says so to all of them.
+#[test]
+fn t3_a_quiet_log_is_read_once_a_beat_for_all_processors_of_services() {
+    let following = Following::new(Quirk::None);
+    let mut tasks = following.world.tasks(6);
+    let (services, handles) = following.services(20);
+    tasks.spawn(async move { services.run().await.unwrap() });
+    tasks.block_on(async move {
+        let Following { world, log, .. } = &following;
+        for nth in 0..4 {
+            following.append_other().await;
+            // The pauses between two looks are up to eight beats.
+            world.timer.sleep(SECOND * 20).await;
+            for handle in &handles {
+                assert_eq!(handle.status().tracked, number(nth + 1));
+            }
+            let before = log.pages();
+            world.timer.sleep(SECOND * 100).await;
+            let read = log.pages() - before;
+            assert!(read <= 101, "{read} pages in 100 beats");
+        }
+        assert_eq!(following.numbers(), Vec::<u64>::new());
+    });
+}
+
+/// What one read for all cannot say each finds out by itself.
+#[test]
+fn t3_a_log_whose_head_is_unknown_is_looked_at_by_each() {
+    let following = Following::new(Quirk::HeadUnknown);
+    let mut tasks = following.world.tasks(7);
+    let (services, handles) = following.services(3);
+    tasks.spawn(async move { services.run().await.unwrap() });
+    tasks.block_on(async move {
+        for nth in 0..4 {
+            following.world.timer.sleep(SECOND * 60).await;
+            following.append_other().await;
+            following.world.timer.sleep(SECOND * 10).await;
+            for handle in &handles {
+                assert_eq!(handle.status().tracked, number(nth + 1));
+            }
+        }
+    });
+}
+
+/// A log that was exchanged for a shorter one while all were idle.
+#[test]
+fn t6_a_log_that_goes_back_while_services_are_idle_is_ahead_of_log() {
+    let following = Following::new(Quirk::None);
+    let mut tasks = following.world.tasks(8);
+    let (services, _) = following.services(3);
+    let ended = Arc::new(Mutex::new(None));
+    let end = Arc::clone(&ended);
+    tasks.spawn(async move { *end.lock().unwrap() = Some(services.run().await) });
+    tasks.block_on(async move {
+        for _ in 0..5 {
+            following.append_other().await;
+        }
+        following.world.timer.sleep(SECOND * 60).await;
+        *following.log.inner.lock().unwrap() = MemoryAdapter::new();
+        following.append_other().await;
+        following.world.timer.sleep(SECOND * 20).await;
+        let error = ended.lock().unwrap().take().expect("they have ended").unwrap_err();
+        let error = error.source.downcast_ref::<ProcessingError>().unwrap();
+        assert!(matches!(error, ProcessingError::AheadOfLog { .. }), "{error}");
+    });
 }
 
 #[test]

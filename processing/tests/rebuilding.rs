@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use annals::StreamId;
@@ -183,5 +184,42 @@ fn s4_an_audit_names_the_document_and_the_first_event_that_is_wrong_in_it() {
         ];
         assert_eq!(found, expected);
         assert_eq!(audited.differences[1].until, number(8));
+    });
+}
+
+/// A sweep bucket by bucket: a thousand documents of five thousand were changed by hand.
+#[test]
+fn s4_a_sweep_finds_each_of_a_thousand_documents_that_differ_and_no_other() {
+    block_on(async {
+        let world = World::new();
+        world.append_many(5_000, 2_500).await;
+        world.processor().settle().await.unwrap();
+        let documents = world.documents();
+        let mut changed = BTreeSet::new();
+        for nth in 0..1_000 {
+            let id = format!("s-{}", nth * 5 / 2);
+            let found = documents.get(&*id).await.unwrap().unwrap();
+            match nth % 3 {
+                0 => {
+                    documents.delete(&*id, Expected::Any).await.unwrap();
+                }
+                kind => {
+                    let wrong = Count { events: found.value.events + kind, ..found.value };
+                    let expected = Expected::Is(found.revision);
+                    let write = documents.write_at(&*id, &wrong, expected, found.at).unwrap();
+                    documents.commit([write]).await.unwrap();
+                }
+            }
+            changed.insert(id);
+        }
+        assert_eq!(changed.len(), 1_000);
+        let (mut found, mut compared) = (BTreeSet::new(), 0);
+        for nth in 0..40 {
+            let audited = audit(&world).with_bucket(nth, 40).unwrap().run().await.unwrap();
+            compared += audited.compared;
+            found.extend(audited.differences.iter().map(|one| one.id.as_str().to_owned()));
+        }
+        assert_eq!(found, changed);
+        assert_eq!(compared, 2_501);
     });
 }

@@ -7,6 +7,7 @@ mod disintegrate;
 mod esrs;
 #[cfg(feature = "stores")]
 mod evento;
+mod listeners;
 mod order;
 mod postgres_es;
 mod schema;
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let universes = || worlds::all(CLIENTS).boxed();
-            runtime.block_on(command::execute(Some(Peers { stores, universes })))
+            let listeners = |events, rounds| listeners::all(events, rounds).boxed();
+            runtime.block_on(command::execute(Some(Peers { stores, universes, listeners })))
         }
         Err(error) => {
             eprintln!("error: no runtime: {error}");
