@@ -29,7 +29,7 @@ impl<A: Aggregate> Repository<A> {
     /// let env = Env::process("Bank").with("BANK_AGGREGATE_CACHE", "1000").with("SNAPSHOT_EVERY", "100");
     /// let accounts = Repository::<Account>::new(store).cached_by(&env)?;
     /// let policy = SnapshotPolicy::from_env(&env)?;
-    /// # assert_eq!(policy, SnapshotPolicy::every(100.try_into().unwrap()));
+    /// # assert_eq!(Some(policy), std::num::NonZeroU64::new(100).map(SnapshotPolicy::every));
     /// # Ok::<(), EnvError>(())
     /// ```
     ///

@@ -149,7 +149,8 @@ async fn s3_a_get_is_one_request_from_the_cache_and_two_from_a_snapshot() {
         grown(&kept).await;
         let whole = plain.get(&earth()).await.expect("earth");
 
-        (drop(log.take()), place.state.take());
+        drop(log.take());
+        place.state.take();
         let found = kept.get(&earth()).await.expect("earth");
         assert_eq!((&*found, found.version()), (&*whole, 9), "{}", place.log.name());
         assert_eq!((reads(&log), place.state.take()), (vec![(1, 1)], 1), "{}", place.log.name());
