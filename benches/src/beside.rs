@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::annals_store::Annals;
 use crate::contestant::{Missing, Store};
-use crate::measure::Spread;
+use crate::measure::{Spread, warmed};
 use crate::place::Place;
 use crate::report::short;
 use crate::sample;
@@ -184,9 +184,7 @@ async fn once(
             Missing::Failed(error) => error,
         })
     };
-    // Connections are opened, and the server's caches filled, by appends that are not counted.
-    let warm = append(0, settle.max(time / 2)).await?;
-    let measure = append(1, time).await?;
+    let [warm, measure] = warmed(settle.max(time / 2), time, append).await?;
     followers.finish(audience, warm.done + measure.done).await?;
     store.close().await;
     Ok(measure.rate())

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use annals::{BoxError, EventStore, NewEvent, Position, ReadOptions, StreamId, WriteCondition};
+use annals::{
+    BoxError, EventStore, EventStream, NewEvent, Position, ReadOptions, SequenceNumber, StreamId,
+    WriteCondition,
+};
 use annals_domain::{Aggregate, Event, MemorySnapshots, Repository, Retry, SnapshotPolicy};
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::measure::Spread;
+use crate::measure::{Spread, warmed};
 use crate::place::Place;
 use crate::report::short;
 
@@ -68,6 +72,7 @@ enum Work {
     ReplayByHand,
     Replay,
     ReadOne,
+    ReadFrom,
     Cached,
     Snapshot,
     Append { writers: usize },
@@ -78,10 +83,11 @@ enum Work {
 
 impl Work {
     /// Each bare call is before what is compared with it.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::ReplayByHand,
         Self::Replay,
         Self::ReadOne,
+        Self::ReadFrom,
         Self::Cached,
         Self::Snapshot,
         Self::Append { writers: 1 },
@@ -96,7 +102,7 @@ impl Work {
     const fn base(self) -> Self {
         match self {
             Self::ReplayByHand | Self::Replay => Self::ReplayByHand,
-            Self::ReadOne | Self::Cached | Self::Snapshot => Self::ReadOne,
+            Self::ReadOne | Self::ReadFrom | Self::Cached | Self::Snapshot => Self::ReadOne,
             Self::Append { writers } | Self::Execute { writers } => Self::Append { writers },
             Self::HotWithoutTurns | Self::HotWithTurns => Self::HotWithoutTurns,
         }
@@ -106,7 +112,9 @@ impl Work {
         match self {
             Self::ReplayByHand => format!("read and fold {LONG} events by hand"),
             Self::Replay => format!("get of {LONG} events by replay"),
-            Self::ReadOne => "read of one event".to_owned(),
+            Self::ReadOne => "read of the last event".to_owned(),
+            // What a load from the cache or a snapshot asks the store for.
+            Self::ReadFrom => "read of what begins at the last event".to_owned(),
             Self::Cached => format!("get of {LONG} events from the cache"),
             Self::Snapshot => format!("get of {LONG} events from a snapshot"),
             Self::Append { writers } => format!("append under a position, {writers} writers"),
@@ -132,6 +140,15 @@ struct Bench {
     snapshots: Repository<Counter>,
     long: String,
     stream: StreamId,
+    last: SequenceNumber,
+}
+
+/// A task that writes to an aggregate of its own.
+struct Writer {
+    counters: Repository<Counter>,
+    stream: EventStream,
+    id: String,
+    events: u64,
 }
 
 impl Bench {
@@ -139,7 +156,9 @@ impl Bench {
         let long = "long".to_owned();
         let stream = Counter::stream(&long)?;
         let events = (0..LONG).map(by_hand).collect::<Result<Vec<_>, _>>()?;
-        store.stream(stream.clone()).append(events, WriteCondition::StreamIsEmpty).await?;
+        let stored =
+            store.stream(stream.clone()).append(events, WriteCondition::StreamIsEmpty).await?;
+        let last = stored.last().ok_or("events")?.sequence_number;
         let many = NonZeroUsize::new(1_000).ok_or("not 0")?;
         let manual = SnapshotPolicy::every(NonZeroU64::MAX);
         let plain = Repository::new(store.clone());
@@ -147,20 +166,22 @@ impl Bench {
         let kept = Arc::new(MemorySnapshots::new());
         let snapshots = Repository::<Counter>::new(store.clone()).snapshots(kept, manual);
         snapshots.snapshot(&long).await?;
-        Ok(Self { store, plain, cached, snapshots, long, stream })
+        Ok(Self { store, plain, cached, snapshots, long, stream, last })
     }
 
-    async fn once(&self, work: Work, time: Duration) -> Result<Rate, BoxError> {
+    /// How often `work` is done in `time`, after it was done for `warm`.
+    async fn once(&self, work: Work, warm: Duration, time: Duration) -> Result<Rate, BoxError> {
         match work {
-            Work::ReplayByHand => repeat(time, || Box::pin(self.replay_by_hand())).await,
-            Work::Replay => repeat(time, || Box::pin(self.get(&self.plain))).await,
-            Work::ReadOne => repeat(time, || Box::pin(self.read_one())).await,
-            Work::Cached => repeat(time, || Box::pin(self.get(&self.cached))).await,
-            Work::Snapshot => repeat(time, || Box::pin(self.get(&self.snapshots))).await,
-            Work::Append { writers } => self.writers(writers, time, Self::appends).await,
-            Work::Execute { writers } => self.writers(writers, time, Self::executes).await,
-            Work::HotWithoutTurns => self.hot(self.cached().unqueued(), time).await,
-            Work::HotWithTurns => self.hot(self.cached(), time).await,
+            Work::ReplayByHand => repeat(warm, time, || Box::pin(self.replay_by_hand())).await,
+            Work::Replay => repeat(warm, time, || Box::pin(self.get(&self.plain))).await,
+            Work::ReadOne => repeat(warm, time, || Box::pin(self.read_one())).await,
+            Work::ReadFrom => repeat(warm, time, || Box::pin(self.read_from())).await,
+            Work::Cached => repeat(warm, time, || Box::pin(self.get(&self.cached))).await,
+            Work::Snapshot => repeat(warm, time, || Box::pin(self.get(&self.snapshots))).await,
+            Work::Append { writers } => self.writers(writers, warm, time, Writer::appends).await,
+            Work::Execute { writers } => self.writers(writers, warm, time, Writer::executes).await,
+            Work::HotWithoutTurns => self.hot(self.cached().unqueued(), warm, time).await,
+            Work::HotWithTurns => self.hot(self.cached(), warm, time).await,
         }
     }
 
@@ -195,91 +216,118 @@ impl Bench {
         Ok(())
     }
 
+    async fn read_from(&self) -> Result<(), BoxError> {
+        let before = self.last.prev().ok_or("a number before it")?;
+        let options = ReadOptions::default().after(before).from_position(Position::new(LONG - 1));
+        let mut pages = self.store.pages(self.stream.clone(), options);
+        let page = pages.next().await.ok_or("a page")??;
+        std::hint::black_box(page.events.first().ok_or("no event")?);
+        if page.at_head { Ok(()) } else { Err("one page".into()) }
+    }
+
     async fn writers(
         &self,
         writers: usize,
+        warm: Duration,
         time: Duration,
-        each: fn(EventStore, String, Instant) -> BoxFuture<'static, Result<u64, BoxError>>,
+        each: fn(Writer, Instant) -> BoxFuture<'static, Result<Writer, BoxError>>,
     ) -> Result<Rate, BoxError> {
-        let begin = Instant::now();
-        let mut tasks = JoinSet::new();
-        for _ in 0..writers {
-            let id = annals::EventId::generate().to_string();
-            tasks.spawn(each(self.store.clone(), id, begin + time));
-        }
-        let mut done = 0;
-        while let Some(joined) = tasks.join_next().await {
-            done += joined??;
-        }
-        Ok(rate(done, done, begin.elapsed()))
-    }
-
-    fn appends(
-        store: EventStore,
-        id: String,
-        end: Instant,
-    ) -> BoxFuture<'static, Result<u64, BoxError>> {
-        Box::pin(async move {
-            let stream = store.stream(Counter::stream(&id)?);
-            let mut condition = WriteCondition::StreamIsEmpty;
-            let mut done = 0;
-            while Instant::now() < end {
-                stream.append([by_hand(done)?], condition).await?;
-                condition = WriteCondition::PositionIs(Position::new(done));
-                done += 1;
+        let own = (0..writers).map(|_| Writer::new(&self.store));
+        let mut own = own.collect::<Result<Vec<_>, _>>()?;
+        let written = |own: &[Writer]| own.iter().map(|writer| writer.events).sum::<u64>();
+        let run = async |_, time| {
+            let (begin, before) = (Instant::now(), written(&own));
+            let mut tasks = JoinSet::new();
+            for writer in own.drain(..) {
+                tasks.spawn(each(writer, begin + time));
             }
-            Ok(done)
-        })
-    }
-
-    fn executes(
-        store: EventStore,
-        id: String,
-        end: Instant,
-    ) -> BoxFuture<'static, Result<u64, BoxError>> {
-        Box::pin(async move {
-            let counters = Repository::<Counter>::new(store).cached(NonZeroUsize::MIN);
-            let mut done = 0;
-            while Instant::now() < end {
-                counters.execute_or_create(&id, |counter| counted(counter.events)).await?;
-                done += 1;
+            while let Some(joined) = tasks.join_next().await {
+                own.push(joined??);
             }
-            Ok(done)
-        })
+            let done = written(&own) - before;
+            Ok(rate(done, done, begin.elapsed()))
+        };
+        let [_, rate] = warmed(warm, time, run).await?;
+        Ok(rate)
     }
 
-    async fn hot(&self, counters: Repository<Counter>, time: Duration) -> Result<Rate, BoxError> {
+    async fn hot(
+        &self,
+        counters: Repository<Counter>,
+        warm: Duration,
+        time: Duration,
+    ) -> Result<Rate, BoxError> {
         let most = NonZeroU32::new(100_000).ok_or("not 0")?;
         let counters = counters.retry(Retry::attempts(most));
         let id = annals::EventId::generate().to_string();
         counters.create(&id, || counted(0)).await?;
-        let attempts = Arc::new(AtomicU64::new(0));
-        let begin = Instant::now();
-        let mut tasks = JoinSet::new();
-        for _ in 0..32 {
-            let (counters, id, attempts) = (counters.clone(), id.clone(), Arc::clone(&attempts));
-            tasks.spawn(async move {
-                let mut done = 0_u64;
-                while begin.elapsed() < time {
-                    let executed = counters.execute(&id, |counter| counted(counter.events)).await;
-                    let executed = executed.map_err(|error| error.to_string())?;
-                    attempts.fetch_add(executed.attempts.into(), Ordering::Relaxed);
-                    done += 1;
-                }
-                Ok::<_, BoxError>(done)
-            });
-        }
-        let mut done = 0;
-        while let Some(joined) = tasks.join_next().await {
-            done += joined??;
-        }
-        let elapsed = begin.elapsed();
+        let mut all = 1;
+        let run = async |_, time| {
+            let attempts = Arc::new(AtomicU64::new(0));
+            let begin = Instant::now();
+            let mut tasks = JoinSet::new();
+            for _ in 0..32 {
+                let (counters, id) = (counters.clone(), id.clone());
+                let attempts = Arc::clone(&attempts);
+                tasks.spawn(async move {
+                    let mut done = 0_u64;
+                    while begin.elapsed() < time {
+                        let count = |counter: &Counter| counted(counter.events);
+                        let executed = counters.execute(&id, count).await;
+                        let executed = executed.map_err(|error| error.to_string())?;
+                        attempts.fetch_add(executed.attempts.into(), Ordering::Relaxed);
+                        done += 1;
+                    }
+                    Ok::<_, BoxError>(done)
+                });
+            }
+            let mut done = 0;
+            while let Some(joined) = tasks.join_next().await {
+                done += joined??;
+            }
+            all += done;
+            Ok(rate(done, attempts.load(Ordering::Relaxed), begin.elapsed()))
+        };
+        let [_, rate] = warmed(warm, time, run).await?;
         let counter = counters.get(&id).await?;
         // Each decision saw the state of its append.
-        if counter.events != done + 1 || counter.sum != done * (done + 1) / 2 {
-            return Err(format!("{done} commands made {:?}", *counter).into());
+        if counter.events != all || counter.sum != all * (all - 1) / 2 {
+            return Err(format!("{all} commands made {:?}", *counter).into());
         }
-        Ok(rate(done, attempts.load(Ordering::Relaxed), elapsed))
+        Ok(rate)
+    }
+}
+
+impl Writer {
+    fn new(store: &EventStore) -> Result<Self, BoxError> {
+        let id = annals::EventId::generate().to_string();
+        let counters = Repository::new(store.clone()).cached(NonZeroUsize::MIN);
+        let stream = store.stream(Counter::stream(&id)?);
+        Ok(Self { counters, stream, id, events: 0 })
+    }
+
+    fn appends(mut self, end: Instant) -> BoxFuture<'static, Result<Self, BoxError>> {
+        Box::pin(async move {
+            while Instant::now() < end {
+                let last = Position::new(self.events).prev();
+                let condition =
+                    last.map_or(WriteCondition::StreamIsEmpty, WriteCondition::PositionIs);
+                self.stream.append([by_hand(self.events)?], condition).await?;
+                self.events += 1;
+            }
+            Ok(self)
+        })
+    }
+
+    fn executes(mut self, end: Instant) -> BoxFuture<'static, Result<Self, BoxError>> {
+        Box::pin(async move {
+            while Instant::now() < end {
+                let count = |counter: &Counter| counted(counter.events);
+                self.counters.execute_or_create(&self.id, count).await?;
+                self.events += 1;
+            }
+            Ok(self)
+        })
     }
 }
 
@@ -297,20 +345,25 @@ fn rate(done: u64, attempts: u64, elapsed: Duration) -> Rate {
 }
 
 async fn repeat<'b>(
+    warm: Duration,
     time: Duration,
     call: impl Fn() -> BoxFuture<'b, Result<(), BoxError>>,
 ) -> Result<Rate, BoxError> {
-    let begin = Instant::now();
-    let mut done = 0;
-    while done == 0 || begin.elapsed() < time {
-        call().await?;
-        done += 1;
-    }
-    Ok(rate(done, done, begin.elapsed()))
+    let run = async |_, time| {
+        let begin = Instant::now();
+        let mut done = 0;
+        while done == 0 || begin.elapsed() < time {
+            call().await?;
+            done += 1;
+        }
+        Ok(rate(done, done, begin.elapsed()))
+    };
+    let [_, rate] = warmed(warm, time, run).await?;
+    Ok(rate)
 }
 
-/// The lines of the report: each work in turn on one store, `rounds` times after one that is not counted. A ratio is that
-/// to the bare calls in the same round.
+/// The lines of the report: each work in turn on one store, `rounds` times, each time after some that is not counted. A
+/// ratio is that to the bare calls in the same round.
 ///
 /// # Errors
 /// The store's; a state that is not what the events make.
@@ -322,12 +375,10 @@ pub async fn measure(
 ) -> Result<Vec<String>, BoxError> {
     let bench = Bench::new(place.open().await?).await?;
     let mut rates: Vec<Vec<Rate>> = vec![Vec::new(); Work::ALL.len()];
-    for round in 0..=rounds {
+    for round in 0..rounds {
+        let warm = if round == 0 { place.settles().max(time) } else { time / 2 };
         for (work, rates) in Work::ALL.iter().zip(&mut rates) {
-            let rate = bench.once(*work, time).await?;
-            if round > 0 {
-                rates.push(rate);
-            }
+            rates.push(bench.once(*work, warm, time).await?);
         }
     }
     bench.store.close().await;

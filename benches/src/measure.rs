@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use annals::BoxError;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -33,6 +34,19 @@ impl Measure {
     pub fn rate(&self) -> f64 {
         self.done as f64 / self.time.as_secs_f64()
     }
+}
+
+/// What `run` does in `time`, after what it did in `warm`, which is not counted: connections are opened by then, and the
+/// server's caches filled. It is called with the number of the run, from 0, and how long it takes.
+///
+/// # Errors
+/// Those of `run`.
+pub async fn warmed<T>(
+    warm: Duration,
+    time: Duration,
+    mut run: impl AsyncFnMut(usize, Duration) -> Result<T, BoxError>,
+) -> Result<[T; 2], BoxError> {
+    Ok([run(0, warm).await?, run(1, time).await?])
 }
 
 /// Calls of up to a minute, to three digits.

@@ -5,6 +5,7 @@ extern crate self as annals_domain;
 mod application;
 mod boundary;
 mod cache;
+mod configured;
 mod decide;
 mod env;
 mod error;

@@ -58,7 +58,8 @@ pub trait State: Default + Clone + Send + Sync + 'static {
 /// }
 /// ```
 pub trait Aggregate: Default + Clone + Send + Sync + 'static {
-    /// The category of its streams. Two types with one category share streams, so each has its own.
+    /// The category of its streams. Two types with one category share streams, so each has its own. One that is no name, or
+    /// begins with `annals.`, does not compile once the aggregate is used.
     const CATEGORY: &'static str;
     /// What identifies one of them: its text names the stream.
     type Id: Display + Clone + Send + Sync + 'static;
@@ -98,3 +99,32 @@ impl<A: Aggregate> State for A {
         Aggregate::apply(self, event);
     }
 }
+
+/// Rule E6 for categories: only a build finds out, which a test of `cargo check` does not see.
+#[cfg(doctest)]
+macro_rules! e6_category {
+    ($name:ident, $fence:literal, $category:literal) => {
+        #[doc = concat!(
+            "```", $fence, "\n",
+            "use annals_domain::{Aggregate, Event};\n",
+            "#[derive(Event)]\n#[event(name = \"opened\")]\nstruct Opened;\n",
+            "#[derive(Clone, Default)]\nstruct Account;\n",
+            "impl Aggregate for Account {\n",
+            "    const CATEGORY: &'static str = ", stringify!($category), ";\n",
+            "    type Id = String;\n    type Event = Opened;\n    fn apply(&mut self, _: Opened) {}\n}\n",
+            "assert!(Account::stream(&\"ann\".to_owned()).is_ok());\n",
+            "```",
+        )]
+        #[allow(dead_code)]
+        struct $name;
+    };
+}
+
+#[cfg(doctest)]
+e6_category!(Valid, "", "accounts");
+#[cfg(doctest)]
+e6_category!(Empty, "compile_fail,E0080", "");
+#[cfg(doctest)]
+e6_category!(Reserved, "compile_fail,E0080", "annals.accounts");
+#[cfg(doctest)]
+e6_category!(Control, "compile_fail,E0080", "a\nb");

@@ -4,10 +4,10 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 
-use annals::{BoxError, EventStore, StoredEvent};
+use annals::{BoxError, EventStore, Position, SequenceNumber, StoredEvent};
 use annals_domain::{
     Aggregate, Application, Env, Event, LogReader, MemorySnapshots, Repository, Root,
-    SnapshotPolicy,
+    SnapshotPolicy, SnapshotStore,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -65,6 +65,9 @@ impl World {
     }
 }
 
+/// Where snapshots are, if the application has any. With them it has a cache as well.
+pub type Snapshots = Option<Arc<dyn SnapshotStore>>;
+
 /// The application: worlds by id.
 struct Universe {
     worlds: Repository<World>,
@@ -72,13 +75,13 @@ struct Universe {
 }
 
 impl Universe {
-    fn new(store: &EventStore, fast: bool) -> Result<Self, BoxError> {
+    fn new(store: &EventStore, snapshots: Snapshots) -> Result<Self, BoxError> {
         let application = Application::new("Universe", store.clone());
         let mut worlds = application.repository();
-        if fast {
+        if let Some(snapshots) = snapshots {
             let every = SnapshotPolicy::every(NonZeroU64::new(2).ok_or("not 0")?);
             let most = NonZeroUsize::new(10).ok_or("not 0")?;
-            worlds = worlds.cached(most).snapshots(Arc::new(MemorySnapshots::new()), every);
+            worlds = worlds.cached(most).snapshots(snapshots, every);
         }
         Ok(Self { worlds, application })
     }
@@ -122,6 +125,17 @@ fn alone() -> Result<(), BoxError> {
     let happened = "World.SomethingHappened";
     assert_eq!(names, ["World.Created", happened, happened, happened]);
     assert_eq!((world.version(), world.history.len()), (4, 3));
+
+    // What a store would make of them, replayed.
+    let stored = (0..).zip(world.pending()).map(|(nth, event)| {
+        let (at, number) = (Position::new(nth), SequenceNumber::new(nth + 1));
+        StoredEvent::new(event.clone(), world.stream().clone(), at, number, event.occurred_at)
+    });
+    let stored: Vec<_> = stored.collect();
+    let again = Root::<World>::replay(id, &stored)?;
+    assert_eq!((&*again, again.id(), again.version()), (&*world, &id, 4));
+    assert_eq!(again.created_at(), world.created_at());
+    assert_eq!(again.modified_at(), world.modified_at());
     Ok(())
 }
 
@@ -136,7 +150,7 @@ fn showing(events: &[StoredEvent]) -> usize {
 }
 
 /// Plays the story of an application on an empty store; `raw` is the same store as the database has it, and `visible` says
-/// whether that shows what events say.
+/// whether that shows what events say. With `snapshots` it is played with one of every second event, and a cache.
 ///
 /// # Errors
 /// Those of the store.
@@ -150,9 +164,9 @@ pub async fn test(
     store: &EventStore,
     raw: &EventStore,
     visible: bool,
-    fast: bool,
+    snapshots: Snapshots,
 ) -> Result<(), BoxError> {
-    let universe = Universe::new(store, fast)?;
+    let universe = Universe::new(store, snapshots)?;
     assert!(universe.section("1,10").await?.is_empty());
     let earth = universe.create_world("Earth").await?;
     universe.make_it_so(earth, "dinosaurs").await?;
@@ -216,10 +230,14 @@ pub async fn test_configured(env: &Env, fast: bool) -> Result<(), BoxError> {
     let (store, raw) = configured::open(env).await?;
     let visible = env.get("CIPHER_KEY").is_none();
     // A store in memory cannot be opened a second time.
-    let played = test(&store, if visible { &store } else { &raw }, visible, fast).await;
+    let played = test(&store, if visible { &store } else { &raw }, visible, in_memory(fast)).await;
     raw.close().await;
     store.close().await;
     played
+}
+
+fn in_memory(fast: bool) -> Snapshots {
+    fast.then(|| Arc::new(MemorySnapshots::new()) as Arc<dyn SnapshotStore>)
 }
 
 /// Plays the story on an empty store, and passes what happens to `say`.
@@ -234,10 +252,10 @@ pub async fn test_configured(env: &Env, fast: bool) -> Result<(), BoxError> {
 /// As [`test()`].
 pub async fn story(store: &EventStore, say: Say<'_>) -> Result<(), BoxError> {
     alone()?;
-    test(store, store, true, false).await?;
+    test(store, store, true, None).await?;
     say("three worlds, twelve events, and no future for an old copy".to_owned());
     let fast = EventStore::new(annals_memory::MemoryAdapter::new());
-    test(&fast, &fast, true, true).await?;
+    test(&fast, &fast, true, in_memory(true)).await?;
     say("the same with a cache and snapshots".to_owned());
     Ok(())
 }

@@ -2,10 +2,17 @@
 
 mod common;
 
-use annals::BoxError;
-use annals_domain::{Application, Env};
+use std::sync::Arc;
+
+use annals::{BoxError, EventStore};
+use annals_domain::{Application, Env, StateSnapshots};
 use annals_examples::training_school::TrainingSchool;
 use annals_examples::{bank, course_enrolment, repository, store, universe};
+use annals_memory::{MemoryAdapter, MemoryState};
+use annals_postgres::PostgresOptions;
+use annals_sqlite::SqliteAdapter;
+use annals_state::{CollectionName, Scan, StateStore};
+use futures_util::TryStreamExt;
 
 use common::everywhere;
 
@@ -24,9 +31,32 @@ async fn universe_everywhere() -> Result<(), BoxError> {
     everywhere(2, universe::story).await
 }
 
+/// Snapshots are documents in the same database as the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn universe_with_cache_and_snapshots_everywhere() -> Result<(), BoxError> {
-    everywhere(0, async |store, _| universe::test(store, store, true, true).await).await
+    let folder = tempfile::tempdir()?;
+    let file = SqliteAdapter::open(folder.path().join("universe.db")).await?;
+    let state = file.state();
+    let mut places: Vec<(EventStore, Arc<dyn StateStore>)> = vec![
+        (EventStore::new(MemoryAdapter::new()), Arc::new(MemoryState::new())),
+        (EventStore::new(file), Arc::new(state)),
+    ];
+    if let Some(url) = tokio::task::spawn_blocking(common::postgres).await? {
+        let options = PostgresOptions::new(&url)?.with_schema(common::schema());
+        options.migrate().await?;
+        let adapter = options.connect().await?;
+        let state = adapter.state();
+        places.push((EventStore::new(adapter), Arc::new(state)));
+    }
+    for (store, state) in places {
+        let snapshots = Arc::new(StateSnapshots::new(Arc::clone(&state)));
+        universe::test(&store, &store, true, Some(snapshots)).await?;
+        let kept = state.scan(Scan::along_ids(CollectionName::from_static("annals.snapshots")));
+        // Three worlds of four events: those at 2 and 4.
+        assert_eq!(kept.try_concat().await?.len(), 6, "{}", state.name());
+        store.close().await;
+    }
+    Ok(())
 }
 
 /// The school is the same program on each adapter: the environment says where its dogs are.

@@ -29,7 +29,9 @@ impl Scan {
     pub(crate) fn new(log: &Log, query: Query, options: ReadOptions) -> Self {
         let mut start = log.place_after(options.after);
         let mut end = options.until.map_or(log.len(), |until| log.place_after(until));
-        if let Some(Source::Stream(stream)) = query.scope() {
+        if options.from_position.or(options.until_position).is_some()
+            && let Some(Source::Stream(stream)) = query.scope()
+        {
             if let Some(from) = options.from_position {
                 start = start.max(place_of(log, &stream, Some(from)));
             }

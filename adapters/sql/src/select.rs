@@ -150,19 +150,42 @@ impl Statement<'_> {
     fn within_stream(&mut self, id: i64, bounds: &Bounds, seek: &str) {
         self.push(&["e.stream_id = "]);
         self.bind(Parameter::Number(id));
-        let mut bound = |comparison: &str, number| {
-            self.push(&[" AND e.position ", comparison, " ", seek, "("]);
-            self.bind(Parameter::Number(id));
-            self.push(&[", "]);
-            self.bind(Parameter::Number(number));
-            self.push(&[")"]);
-        };
         if bounds.after > 0 {
-            bound(">=", bounds.after);
+            self.push(&[" AND e.position >= "]);
+            match bounds.from_position {
+                None => self.sought(id, bounds.after, seek),
+                // Who knows the position of an event as well has nothing sought, if it comes after the bound.
+                Some(from) => {
+                    let events = self.dialect.events;
+                    self.push(&[
+                        "coalesce((SELECT f.position FROM ",
+                        events,
+                        " f WHERE f.stream_id = ",
+                    ]);
+                    self.bind(Parameter::Number(id));
+                    self.push(&[" AND f.position = "]);
+                    self.bind(Parameter::Number(from));
+                    self.push(&[" AND f.sequence_number > "]);
+                    self.bind(Parameter::Number(bounds.after));
+                    self.push(&["), "]);
+                    self.sought(id, bounds.after, seek);
+                    self.push(&[")"]);
+                }
+            }
         }
         if bounds.until < i64::MAX {
-            bound("<", bounds.until);
+            self.push(&[" AND e.position < "]);
+            self.sought(id, bounds.until, seek);
         }
+    }
+
+    /// The position of the first event of a stream after this sequence number.
+    fn sought(&mut self, id: i64, number: i64, seek: &str) {
+        self.push(&[seek, "("]);
+        self.bind(Parameter::Number(id));
+        self.push(&[", "]);
+        self.bind(Parameter::Number(number));
+        self.push(&[")"]);
     }
 
     fn push(&mut self, parts: &[&str]) {

@@ -51,6 +51,7 @@ impl<A: Aggregate> Repository<A> {
         {
             let version = base.version;
             if let Some(loaded) = self.forward(stream, Arc::new(base), until).await? {
+                self.keep(stream, &loaded);
                 return Ok(loaded);
             }
             tracing::warn!(%stream, version, "annals.snapshot_of_another_log");
@@ -68,9 +69,11 @@ impl<A: Aggregate> Repository<A> {
         until: Option<Position>,
     ) -> Result<Option<Arc<Loaded<A>>>> {
         let mut options = ReadOptions::default();
-        // A number, not the position: the index of a stream is sorted by it in SQLite.
-        if let Some(before) = base.last.and_then(|last| last.sequence_number.prev()) {
-            options = options.after(before);
+        // Both say the same. The index of a stream is sorted by number in SQLite, and by position in PostgreSQL.
+        if let Some(before) = base.last.and_then(|last| last.sequence_number.prev())
+            && let Some(position) = base.next().prev()
+        {
+            options = options.after(before).from_position(position);
         }
         if let Some(until) = until {
             options = options.until_position(until);
@@ -109,7 +112,8 @@ impl<A: Aggregate> Repository<A> {
             }
             return Ok(None);
         }
-        let Some(loaded) = loaded.map(Arc::new).or(base) else { return Ok(None) };
+        let Some(loaded) = loaded else { return Ok(base) };
+        let loaded = Arc::new(loaded);
         self.keep(stream, &loaded);
         Ok(Some(loaded))
     }

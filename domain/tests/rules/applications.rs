@@ -185,6 +185,43 @@ fn t2_errors_name_what_is_wrong_and_debug_shows_no_value() {
 }
 
 #[tokio::test]
+async fn t2_cache_and_snapshots_are_as_the_environment_says() {
+    use annals_domain::{Repository, SnapshotPolicy};
+    use annals_testkit::{Recording, Request};
+    let env = |cache: &str| Env::new("Universe").with("UNIVERSE_AGGREGATE_CACHE", cache);
+    // With a cache, and without: the second load reads one event of two, or both.
+    for (env, read) in [(env("5"), 1), (env("0"), 2), (Env::new("Universe"), 2)] {
+        let adapter = Recording::new(MemoryAdapter::new());
+        let worlds = Repository::<World>::new(EventStore::new(adapter.clone()));
+        let worlds = worlds.cached_by(&env).expect("a number");
+        let id = "earth".to_owned();
+        let two = || [World::created("Earth"), World::created("Earth again")];
+        worlds.create(&id, two).await.expect("a world");
+        drop(adapter.take());
+        drop(worlds.get(&id).await.expect("earth"));
+        let calls = adapter.take();
+        assert!(matches!(calls[0].request, Request::Read(..)));
+        assert_eq!((calls.len(), calls[0].events.len()), (1, read));
+    }
+    let every = NonZeroU64::new(7).map(SnapshotPolicy::every).expect("not 0");
+    for (value, policy) in [
+        (Some("7"), every),
+        (Some("0"), SnapshotPolicy::manual()),
+        (None, SnapshotPolicy::manual()),
+    ] {
+        let env = Env::new("Universe");
+        let env = value.map_or(env.clone(), |value| env.with("SNAPSHOT_EVERY", value));
+        assert_eq!(SnapshotPolicy::from_env(&env), Ok(policy));
+    }
+    let worlds = Repository::<World>::new(store()).cached_by(&env("many"));
+    let expected = "UNIVERSE_AGGREGATE_CACHE is \"many\", expected a number of aggregates";
+    assert_eq!(worlds.expect_err("no number").to_string(), expected);
+    let wrong = SnapshotPolicy::from_env(&Env::new("U").with("SNAPSHOT_EVERY", "-1"));
+    let expected = "SNAPSHOT_EVERY is \"-1\", expected a number of events";
+    assert_eq!(wrong.expect_err("no number").to_string(), expected);
+}
+
+#[tokio::test]
 async fn t3_an_unknown_adapter_lists_the_known_ones() {
     let adapters = Adapters::default().with("memory", |_| async { Ok(MemoryAdapter::new()) }).with(
         "broken",

@@ -4,7 +4,9 @@ use annals::{
     EventStore, Metadata, NewEvent, Payload, Position, SequenceNumber, StoredEvent, StreamId, Tags,
     WriteCondition,
 };
-use annals_domain::{Cbor, Error, Event, Format, Json, Kind, Registry, decode, new_event};
+use annals_domain::{
+    Boundary, Cbor, Error, Event, Format, Json, Kind, Registry, Slice, State, decode, new_event,
+};
 use annals_memory::MemoryAdapter;
 use serde_json::{Value, json};
 
@@ -243,4 +245,71 @@ enum Clashing {
 #[should_panic(expected = "two kinds of events in the log are called World.Created")]
 fn a_registry_rejects_one_name_for_two_kinds() {
     drop(Registry::new().aggregate::<World>().events::<Clashing>(annals::Source::Log));
+}
+
+/// What a person's address is said by since release 2, and what said it before.
+#[derive(Event, Debug, Clone, PartialEq)]
+enum AddressEvent {
+    #[event(name = "street-changed")]
+    StreetChanged { street: String },
+    #[event(name = "city-changed", alias = "town-changed", alias = "village-changed")]
+    CityChanged { city: String },
+    /// Said both.
+    #[event(name = "moved")]
+    Moved { street: String, city: String },
+    /// Means nothing any more.
+    #[event(name = "looked-at")]
+    LookedAt,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Address {
+    street: String,
+    city: String,
+    changes: u32,
+}
+
+impl State for Address {
+    type Event = AddressEvent;
+
+    fn apply(&mut self, event: AddressEvent) {
+        match event {
+            AddressEvent::StreetChanged { street } => {
+                self.street = street;
+                self.changes += 1;
+            }
+            AddressEvent::CityChanged { city } => {
+                self.city = city;
+                self.changes += 1;
+            }
+            AddressEvent::Moved { street, city } => {
+                self.apply(AddressEvent::StreetChanged { street });
+                self.apply(AddressEvent::CityChanged { city });
+            }
+            AddressEvent::LookedAt => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn old_events_are_split_merged_and_dropped_where_they_are() {
+    let store = EventStore::new(MemoryAdapter::new());
+    let stream = store.stream(StreamId::from_static("people", "ann"));
+    let old = [
+        ("moved", json!({ "street": "Elm", "city": "Ulm" })),
+        ("looked-at", json!({ "by": "Bob" })),
+        ("town-changed", json!({ "city": "Bonn" })),
+        ("village-changed", json!({ "city": "Au" })),
+    ];
+    let old = old.map(|(name, payload)| NewEvent::json(name, &payload).expect("an event"));
+    stream.append(old, WriteCondition::StreamIsEmpty).await.expect("an append");
+    let boundary = Boundary::new(store, stream.id().clone());
+    let people = Slice::<Address>::all().within(annals::CategoryName::from_static("people"));
+    let read = boundary.read(people.clone()).await.expect("a read");
+    let expected = Address { street: "Elm".to_owned(), city: "Au".to_owned(), changes: 4 };
+    assert_eq!(read.state(), &expected);
+    // Positions and versions are those of the events as they were appended.
+    let next = |_: &Address| AddressEvent::StreetChanged { street: "Oak".to_owned() };
+    let stored = boundary.execute(people, next).await.expect("an event");
+    assert_eq!(stored[0].position, Position::new(4));
 }

@@ -3,6 +3,7 @@
 mod applications;
 mod boundaries;
 mod events;
+mod places;
 mod remembered;
 mod repositories;
 mod roots;

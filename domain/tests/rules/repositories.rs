@@ -341,6 +341,37 @@ async fn c6_a_command_id_is_executed_once() {
 }
 
 #[tokio::test]
+async fn c6_a_command_id_outlives_snapshots_and_what_a_cache_forgets() {
+    use annals_domain::{MemorySnapshots, SnapshotPolicy};
+    let store = store();
+    let of = || {
+        let every = SnapshotPolicy::every(std::num::NonZeroU64::MIN);
+        let one = std::num::NonZeroUsize::MIN;
+        Repository::<World>::new(store.clone())
+            .cached(one)
+            .snapshots(Arc::new(MemorySnapshots::new()), every)
+    };
+    let repository = of();
+    repository.create(&id("earth"), || World::created("Earth")).await.expect("a world");
+    let command = EventId::generate();
+    let once = repository.command(command).expect("ids");
+    let first = once.execute(&id("earth"), count).await.expect("the first time");
+    // Twenty later events, each with a snapshot; two are kept. And another world takes the place in the cache.
+    for _ in 0..20 {
+        repository.execute(&id("earth"), count).await.expect("an event");
+    }
+    repository.create(&id("mars"), || World::created("Mars")).await.expect("a world");
+    let restarted = of().command(command).expect("ids");
+    for again in [once, restarted] {
+        let repeat = again.execute(&id("earth"), count).await.expect("a repeat");
+        assert!(repeat.repeated);
+        assert_eq!(repeat.version(), 22);
+        assert_eq!(repeat.events, first.events);
+    }
+    assert_eq!(log(&store).await.len(), 23);
+}
+
+#[tokio::test]
 async fn c6_a_command_is_repeated_after_an_answer_was_lost() {
     for point in [Point::BeforeAppend, Point::AfterAppend] {
         let adapter = Faulty::new(MemoryAdapter::new());

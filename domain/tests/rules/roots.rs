@@ -162,6 +162,36 @@ async fn v3_after_any_error_everything_stays_pending_and_is_stored_once() {
 }
 
 #[tokio::test]
+async fn v3_a_dropped_save_stores_all_or_nothing_and_can_be_repeated() {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+    let mut context = Context::from_waker(Waker::noop());
+    for polls in 0.. {
+        let adapter = Faulty::new(MemoryAdapter::new());
+        let store = EventStore::new(adapter.clone());
+        let repository = Repository::new(store.clone());
+        for point in [Point::BeforeAppend, Point::AfterAppend] {
+            adapter.inject(point, Fault::delay(annals_testkit::polls(2)));
+        }
+        let mut root = earth();
+        let mut save = Box::pin(repository.save(&mut root));
+        let is_done = (0..=polls).any(|_| save.as_mut().poll(&mut context).is_ready());
+        drop(save);
+        let stored = log(&store).await;
+        assert!(stored.is_empty() || stored.len() == 2, "{stored:?}");
+        assert_eq!(root.pending().len(), if is_done { 0 } else { 2 });
+        let again = repository.save(&mut root).await.expect("the same save");
+        assert_eq!(log(&store).await.len(), 2, "each event once");
+        assert_eq!(again.len(), if is_done { 0 } else { 2 });
+        assert!(root.pending().is_empty());
+        if is_done {
+            assert!(polls > 3, "it waited at each point");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn v4_after_a_save_nothing_is_pending_and_the_next_continues() {
     let (store, mut root) = (store(), earth());
     let repository = Repository::new(store.clone());

@@ -12,7 +12,9 @@ use annals_memory::{MemoryAdapter, MemoryState};
 use annals_testkit::{Recording, Request};
 use async_trait::async_trait;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
+use crate::places::Place;
 use crate::world::{World, WorldEvent};
 
 const EVERY_2: SnapshotPolicy = SnapshotPolicy::every(NonZeroU64::new(2).expect("not 0"));
@@ -36,9 +38,13 @@ async fn grow(repository: &Repository<World>, events: usize) {
     }
 }
 
-/// Each place for snapshots.
-fn places() -> [Arc<dyn SnapshotStore>; 2] {
-    [Arc::new(MemorySnapshots::new()), Arc::new(StateSnapshots::new(MemoryState::new()))]
+/// Each place for snapshots; files are in this folder.
+async fn places(folder: &TempDir) -> Vec<Arc<dyn SnapshotStore>> {
+    let mut all: Vec<Arc<dyn SnapshotStore>> = vec![Arc::new(MemorySnapshots::new())];
+    for place in Place::all(folder.path()).await {
+        all.push(Arc::new(StateSnapshots::new(place.state)));
+    }
+    all
 }
 
 proptest! {
@@ -207,9 +213,10 @@ async fn s4_every_2_of_five_events_one_by_one_are_snapshots_at_2_and_4() {
     assert!(matches!(none, Error::Store(annals::Error::Invalid(_))));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_begins_at_a_snapshot() {
-    for place in places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for place in places(&folder).await {
         let adapter = Recording::new(MemoryAdapter::new());
         let store = EventStore::new(adapter.clone());
         let repository = plain(&store).snapshots(place, EVERY_2);
@@ -345,9 +352,10 @@ impl annals::StorageAdapter for Swapped {
     async fn close(&self) {}
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s6_nothing_of_snapshots_is_in_the_log() {
-    for place in places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for place in places(&folder).await {
         let store = EventStore::new(MemoryAdapter::new());
         grow(&plain(&store).snapshots(place, EVERY_2), 6).await;
         let log =
@@ -357,9 +365,10 @@ async fn s6_nothing_of_snapshots_is_in_the_log() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s7_an_older_snapshot_never_replaces_a_newer_and_a_discard_forgets() {
-    for place in places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for place in places(&folder).await {
         let store = EventStore::new(MemoryAdapter::new());
         let repository = plain(&store).snapshots(Arc::clone(&place), EVERY_2);
         grow(&repository, 2).await;
