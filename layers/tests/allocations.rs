@@ -112,11 +112,11 @@ fn zeros() -> (MemoryAdapter, Encoded<MemoryAdapter>) {
     (memory, layer)
 }
 
-/// What a read returns: the numbers of each page, how far it claims to be, and whether it is at the head.
-fn parts(
-    layer: &dyn StorageAdapter,
-    options: ReadOptions,
-) -> (Vec<(Vec<u64>, u64, bool)>, Option<Error>) {
+/// The numbers of a page, how far it claims to be, and whether it is at the head.
+type Part = (Vec<u64>, u64, bool);
+
+/// What a read returns, and its error.
+fn parts(layer: &dyn StorageAdapter, options: ReadOptions) -> (Vec<Part>, Option<Error>) {
     let (mut parts, mut pages) = (Vec::new(), layer.read(Query::all(), options));
     while let Some(page) = block_on(pages.next()) {
         match page {
