@@ -116,7 +116,9 @@ async fn a_chain_has_its_key_and_its_beginning_by_configuration() -> annals::Res
 #[tokio::test]
 async fn keys_of_subjects_have_their_master_key_by_configuration() -> annals::Result<()> {
     let state = std::sync::Arc::new(MemoryState::new());
-    let open = |names: &[(&str, &str)]| StoredKeys::from_lookup(state.clone(), lookup(names));
+    let open = |names: &[(&str, &str)]| {
+        StoredKeys::from_lookup(std::sync::Arc::clone(&state) as _, lookup(names))
+    };
     let ada = Subject::new("ada")?;
     let (id, _) = open(&[("SUBJECT_KEY", OLD)])?.current(&ada).await?;
     let old = format!("1:{OLD}");
