@@ -103,8 +103,9 @@ impl<A: StorageAdapter> Chained<A> {
         Ok(Self { chain: Arc::new(Chain { inner, name, method, after, lines, heads }) })
     }
 
-    /// Takes events up to this sequence number, itself included, that are not chained: what was appended before the chain
-    /// began. The first link of each stream covers them.
+    /// Takes events up to this sequence number, itself included, that are not chained, or in a [keyed](Self::keyed) chain
+    /// are chained without the key: what was appended before the chain, or its key, began. The first link of each stream
+    /// covers them.
     ///
     /// # Panics
     /// If the layer was cloned before: all clones are one chain.
@@ -229,10 +230,18 @@ impl<A: StorageAdapter> StorageAdapter for Chained<A> {
         let claims = Claims::new(can, &query, &options);
         let chain = Arc::clone(&self.chain);
         let mut reading = Reading::new(&query, &options);
-        pages::map(self.chain.inner.read(query, options), claims, move |event| {
-            let read = reading.read(&chain.method, chain.after, event);
-            read.map_err(|error| error.at(&chain.name, "read"))
-        })
+        let pages = self.chain.inner.read(query, options);
+        // A link is smaller than what was stored: pages stay whole.
+        pages::map(
+            pages,
+            claims,
+            usize::MAX,
+            || None,
+            move |event| {
+                let read = reading.read(&chain.method, chain.after, event);
+                read.map_err(|error| error.at(&chain.name, "read"))
+            },
+        )
     }
 
     async fn close(&self) {

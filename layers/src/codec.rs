@@ -261,15 +261,19 @@ impl Codec {
         if event.payload().encoding() != &FRAME {
             return self.permit_clear(event).map(|()| None);
         }
-        let (header, head, rest) = Header::read(event.payload().as_bytes())?;
+        let frame = event.payload().as_bytes();
+        let (header, end) = Header::read(frame)?;
         let body = match header.key {
             None => {
                 self.permit_clear(event)?;
-                rest
+                frame.slice(end..)
             }
-            Some((id, nonce)) => self.open(&header, id, &nonce, &head, &rest, event)?,
+            Some((id, nonce)) => {
+                let (head, sealed) = frame.split_at(end);
+                self.open(&header, id, &nonce, head, sealed, event)?
+            }
         };
-        let plain = Plain::from_bytes(&self.unpack(&Body::read(&body)?)?)?;
+        let plain = Plain::from_bytes(self.unpack(Body::read(body)?)?)?;
         if plain.metadata.is_some() && event.metadata().is_some() {
             return Err(DecodeError::Damaged("it has metadata twice"));
         }
@@ -330,7 +334,7 @@ impl Codec {
         Err(DecodeError::Unknown("algorithm", header.algorithm))
     }
 
-    fn unpack(&self, body: &Body) -> Result<Bytes, DecodeError> {
+    fn unpack(&self, body: Body) -> Result<Bytes, DecodeError> {
         // A payload, metadata, and what stands before them.
         let most = 2 * u64::from(self.max_payload.get()) + u64::from(OVERHEAD);
         let length = body.length.unwrap_or(body.packed.len() as u64);
@@ -338,7 +342,7 @@ impl Codec {
             return Err(DecodeError::TooLarge(most));
         }
         if body.length.is_none() {
-            return Ok(body.packed.clone());
+            return Ok(body.packed);
         }
         let unpacker = match body.dictionary {
             None => &self.unpacker,

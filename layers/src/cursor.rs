@@ -1,7 +1,6 @@
 //! Reading bytes that nobody has checked.
 
 use annals::Encoding;
-use bytes::Bytes;
 
 use crate::decode::DecodeError;
 
@@ -9,12 +8,12 @@ type Decoded<T> = Result<T, DecodeError>;
 
 /// A place in bytes that are read; whatever goes beyond their end is an error.
 pub(crate) struct Cursor<'a> {
-    bytes: &'a Bytes,
+    bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) const fn new(bytes: &'a Bytes) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
@@ -25,16 +24,15 @@ impl<'a> Cursor<'a> {
 
     const CUT: DecodeError = DecodeError::Damaged("it is cut");
 
-    pub(crate) fn take(&mut self, count: usize) -> Decoded<Bytes> {
-        let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or(Self::CUT)?;
-        let taken = self.bytes.slice(self.at..end);
+    pub(crate) fn take(&mut self, count: usize) -> Decoded<&'a [u8]> {
+        let end = self.at.checked_add(count).ok_or(Self::CUT)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Self::CUT)?;
         self.at = end;
         Ok(taken)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        self.take(N)?.as_ref().try_into().map_err(|_| Self::CUT)
+        self.take(N)?.try_into().map_err(|_| Self::CUT)
     }
 
     pub(crate) fn byte(&mut self) -> Decoded<u8> {
@@ -65,11 +63,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn encoding(&mut self) -> Decoded<Encoding> {
         let length = self.byte()?;
         let name = self.take(length.into())?;
-        let name = std::str::from_utf8(&name).ok().and_then(|name| Encoding::new(name).ok());
+        let name = std::str::from_utf8(name).ok().and_then(|name| Encoding::new(name).ok());
         name.ok_or(DecodeError::Damaged("no such encoding"))
-    }
-
-    pub(crate) fn rest(self) -> Bytes {
-        self.bytes.slice(self.at..)
     }
 }

@@ -1,6 +1,7 @@
 //! The layer that compresses and encrypts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::adapter::async_trait;
 use annals::{
@@ -33,7 +34,11 @@ pub struct Encoded<A> {
     inner: A,
     codec: Arc<Codec>,
     name: Arc<str>,
+    is_closed: Arc<AtomicBool>,
 }
+
+/// A page is cut behind so many bytes of payloads: compressed, a store may have far more of them on a page.
+const PAGE_BYTES: usize = 4 << 20;
 
 impl<A: StorageAdapter> Encoded<A> {
     /// Stores events in `inner` as `codec` says.
@@ -47,7 +52,7 @@ impl<A: StorageAdapter> Encoded<A> {
             return Err(Error::unsupported(inner.name(), "open metadata: it changes its bytes"));
         }
         let name = format!("{}({})", codec.label(), inner.name()).into();
-        Ok(Self { inner, codec: Arc::new(codec), name })
+        Ok(Self { inner, codec: Arc::new(codec), name, is_closed: Arc::default() })
     }
 
     /// The adapter inside.
@@ -101,11 +106,16 @@ impl<A: StorageAdapter> StorageAdapter for Encoded<A> {
             return pages::fail(error);
         }
         let claims = Claims::new(can, &query, &options);
-        let decode = self.decode();
-        pages::map(self.inner.read(query, options), claims, move |event| decode(event))
+        let (decode, name) = (self.decode(), Arc::clone(&self.name));
+        let is_closed = Arc::clone(&self.is_closed);
+        let closed =
+            move || is_closed.load(Ordering::Acquire).then(|| Error::closed(name.to_string()));
+        let pages = self.inner.read(query, options);
+        pages::map(pages, claims, PAGE_BYTES, closed, move |event| decode(event))
     }
 
     async fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
         self.inner.close().await;
     }
 }
@@ -145,7 +155,7 @@ impl Sealed {
             return None;
         }
         let frame = payload.as_bytes().clone();
-        let key = Header::read(&frame).ok().and_then(|(header, ..)| header.key);
+        let key = Header::read(&frame).ok().and_then(|(header, _)| header.key);
         Some(Self { key: key.map(|(id, _)| id), frame })
     }
 }

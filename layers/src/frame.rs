@@ -11,7 +11,7 @@
 //! ```
 
 use annals::{Encoding, Metadata, NewEvent, Payload, StreamId};
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::cursor::Cursor;
 use crate::decode::DecodeError;
@@ -57,8 +57,9 @@ impl Plain {
         plain
     }
 
-    pub(crate) fn from_bytes(plain: &Bytes) -> Decoded<Self> {
-        let mut rest = Cursor::new(plain);
+    /// Its parts share the bytes.
+    pub(crate) fn from_bytes(mut plain: Bytes) -> Decoded<Self> {
+        let mut rest = Cursor::new(&plain);
         let flags = rest.byte()?;
         let encoding = match flags & 0x7F {
             0 => Encoding::JSON,
@@ -66,13 +67,15 @@ impl Plain {
             2 => rest.encoding()?,
             _ => return Err(DecodeError::Damaged("no such flags")),
         };
-        let metadata = if flags & 0x80 == 0 {
-            None
-        } else {
-            let length = usize::try_from(rest.varint()?).unwrap_or(usize::MAX);
-            Some(Metadata::from_store(rest.take(length)?))
+        let length = match flags & 0x80 {
+            0 => None,
+            _ => Some(usize::try_from(rest.varint()?).unwrap_or(usize::MAX)),
         };
-        Ok(Self { payload: Payload::from_store(encoding, rest.rest()), metadata })
+        let start = rest.place();
+        rest.take(length.unwrap_or(0))?;
+        plain.advance(start);
+        let metadata = length.map(|length| Metadata::from_store(plain.split_to(length)));
+        Ok(Self { payload: Payload::from_store(encoding, plain), metadata })
     }
 }
 
@@ -94,8 +97,8 @@ impl Header {
         }
     }
 
-    /// The header of `frame`, its bytes, and what follows it.
-    pub(crate) fn read(frame: &Bytes) -> Decoded<(Self, Bytes, Bytes)> {
+    /// The header of `frame`, and how many bytes it has.
+    pub(crate) fn read(frame: &[u8]) -> Decoded<(Self, usize)> {
         let mut rest = Cursor::new(frame);
         let version = rest.byte()?;
         if version != VERSION {
@@ -103,8 +106,7 @@ impl Header {
         }
         let algorithm = rest.byte()?;
         let key = if algorithm == CLEAR { None } else { Some((rest.u32()?, rest.array()?)) };
-        let end = rest.place();
-        Ok((Self { algorithm, key }, frame.slice(..end), frame.slice(end..)))
+        Ok((Self { algorithm, key }, rest.place()))
     }
 }
 
@@ -126,8 +128,8 @@ impl Body {
         put_varint(body, length as u64);
     }
 
-    pub(crate) fn read(body: &Bytes) -> Decoded<Self> {
-        let mut rest = Cursor::new(body);
+    pub(crate) fn read(mut body: Bytes) -> Decoded<Self> {
+        let mut rest = Cursor::new(&body);
         let compression = rest.byte()?;
         let dictionary = if compression == 3 { Some(rest.u32()?) } else { None };
         let length = match compression {
@@ -135,7 +137,9 @@ impl Body {
             1..=3 => Some(rest.varint()?),
             code => return Err(DecodeError::Unknown("compression", code)),
         };
-        Ok(Self { compression, dictionary, length, packed: rest.rest() })
+        let start = rest.place();
+        body.advance(start);
+        Ok(Self { compression, dictionary, length, packed: body })
     }
 }
 

@@ -13,7 +13,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use annals::{Encoding, EventId, NewEvent, Payload, Position, StoredEvent, StreamId};
+use annals::{
+    Encoding, EventId, NewEvent, Payload, Position, SequenceNumber, StoredEvent, StreamId,
+};
 use bytes::BufMut;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -139,6 +141,8 @@ impl Hashing {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Method(pub(crate) Option<ChainKey>);
 
+static PLAIN: Method = Method(None);
+
 impl Method {
     const fn code(&self) -> u8 {
         if self.0.is_some() { 2 } else { 1 }
@@ -214,36 +218,73 @@ impl Method {
         (event, self.link(previous, position, content))
     }
 
-    /// The chained event of a stored one; `None` if it is not chained.
-    pub(crate) fn read(&self, event: &StoredEvent) -> Result<Option<Chained>, DecodeError> {
+    /// The chained event of a stored one; `None` if it is not chained. Up to `after` it may be chained without the key.
+    pub(crate) fn read(
+        &self,
+        after: SequenceNumber,
+        event: &StoredEvent,
+    ) -> Result<Option<Chained>, DecodeError> {
         if event.payload().encoding() != &CHAIN {
             return Ok(None);
         }
-        let mut rest = Cursor::new(event.payload().as_bytes());
+        let bytes = event.payload().as_bytes();
+        let mut rest = Cursor::new(bytes);
         let version = rest.byte()?;
         if version != 1 {
             return Err(DecodeError::Unknown("chain version", version));
         }
-        match rest.byte()? {
-            method if method == self.code() => {}
+        let method = match rest.byte()? {
+            code if code == self.code() => self,
+            1 if event.sequence_number <= after => &PLAIN,
             1 => return Err(DecodeError::BrokenChain("an event is not under the key")),
-            method => return Err(DecodeError::Unknown("chain method", method)),
-        }
+            code => return Err(DecodeError::Unknown("chain method", code)),
+        };
         let position = Position::new(u64::from_be_bytes(rest.array()?));
         let previous = Hash(rest.array()?);
         let check: [u8; 8] = rest.array()?;
         let encoding = rest.encoding()?;
         let mut own = event.event.clone();
-        own.payload = Payload::from_store(encoding, rest.rest());
-        let content = self.content(&event.stream, &own);
+        own.payload = Payload::from_store(encoding, bytes.slice(rest.place()..));
+        let content = method.content(&event.stream, &own);
         let is_whole = content.0.first_chunk::<8>() == Some(&check);
         Ok(Some(Chained {
             own,
             position,
             previous,
             is_whole,
-            hash: self.link(previous, position, content),
+            hash: method.link(previous, position, content),
         }))
+    }
+}
+
+/// The hash of events at the beginning of a stream that are not chained: what the first link of the chain follows. It was
+/// made by the method of then, which may have had no key.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) own: Hash,
+    plain: Hash,
+}
+
+impl Before {
+    pub(crate) const NOTHING: Self = Self::link(Hash::GENESIS);
+
+    /// What follows this link.
+    pub(crate) const fn link(hash: Hash) -> Self {
+        Self { own: hash, plain: hash }
+    }
+
+    #[must_use]
+    pub(crate) fn with(self, method: &Method, event: &StoredEvent) -> Self {
+        let next = |method: &Method, hash| {
+            let content = method.content(&event.stream, &event.event);
+            method.link(hash, event.position, content)
+        };
+        let own = next(method, self.own);
+        Self { own, plain: if method.0.is_some() { next(&PLAIN, self.plain) } else { own } }
+    }
+
+    pub(crate) fn is(self, hash: Hash) -> bool {
+        self.own == hash || self.plain == hash
     }
 }
 

@@ -21,7 +21,7 @@ use crate::cipher::Cipher;
 use crate::condition::Predicates;
 use crate::decode::of_append;
 use crate::encoded::returned;
-use crate::pages::{self, Claims};
+use crate::pages::{self, Claims, Rest};
 pub use keys::{DataKey, DataKeyId, Forgotten, IsForgotten, SubjectKeys};
 pub use personal::{Personal, Subject};
 use seal::{Openers, Sealers};
@@ -183,28 +183,29 @@ impl<A: StorageAdapter> StorageAdapter for Shredding<A> {
         }
         let claims = Claims::new(can, &query, &options);
         let (keys, name) = (Arc::clone(&self.keys), Arc::clone(&self.name));
-        let state = (Some(self.inner.read(query, options)), None);
-        stream::unfold(state, move |(pages, failed)| {
+        let state = (Some(self.inner.read(query, options)), Rest::Next);
+        stream::unfold(state, move |(pages, rest)| {
             let (keys, name) = (Arc::clone(&keys), Arc::clone(&name));
             async move {
-                if let Some(error) = failed {
-                    return Some((Err(error), (None, None)));
-                }
-                let mut pages = pages?;
+                let mut pages = match rest {
+                    Rest::Failed(error) => return Some((Err(error), (None, Rest::Next))),
+                    Rest::Next | Rest::Part(_) => pages?,
+                };
                 let page = match pages.next().await? {
                     Ok(page) => page,
-                    Err(error) => return Some((Err(error), (None, None))),
+                    Err(error) => return Some((Err(error), (None, Rest::Next))),
                 };
-                let openers = match openers(&*keys, &page).await {
-                    Ok(openers) => openers,
-                    Err(error) => return Some((Err(error.at(&name, "read")), (None, None))),
-                };
-                let open =
-                    |event| seal::open(&openers, event).map_err(|error| error.at(&name, "read"));
-                match pages::changed(page, claims, open) {
-                    Ok(page) => Some((Ok(page), (Some(pages), None))),
-                    Err((Some(cut), error)) => Some((Ok(cut), (None, Some(error)))),
-                    Err((None, error)) => Some((Err(error), (None, None))),
+                let opened = openers(&*keys, &page).await.and_then(|openers| {
+                    let open = |event| seal::open(&openers, event);
+                    // Sealed values are longer than open ones: pages stay whole.
+                    pages::changed(page, claims, usize::MAX, open)
+                });
+                match opened {
+                    Ok((page, Rest::Failed(error))) => {
+                        Some((Ok(page), (None, Rest::Failed(error.at(&name, "read")))))
+                    }
+                    Ok((page, rest)) => Some((Ok(page), (Some(pages), rest))),
+                    Err(error) => Some((Err(error.at(&name, "read")), (None, Rest::Next))),
                 }
             }
         })

@@ -1,4 +1,4 @@
-//! Rule L7: what lengths that lie, and what is packed to become enormous, cost in memory.
+//! Rule L7: what lengths that lie, what is packed to become enormous, and pages full of that cost in memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +10,8 @@ use std::num::NonZeroU32;
 
 use allocation_counter::measure;
 use annals::{
-    Append, Encoding, Error, NewEvent, Payload, Query, ReadOptions, StorageAdapter, StoredEvent,
-    StreamId, WriteCondition,
+    Append, Encoding, Error, NewEvent, Payload, Query, ReadOptions, SequenceNumber, StorageAdapter,
+    StoredEvent, StreamId, WriteCondition,
 };
 use annals_layers::{Codec, Compression, DecodeError, Dictionary, Encoded, Undecodable};
 use annals_memory::MemoryAdapter;
@@ -97,4 +97,83 @@ fn l7_no_length_that_lies_takes_more_memory_than_the_bound() {
         let used = measure(|| drop(block_on(read(&layer)).unwrap()));
         assert!(used.bytes_max > ENORMOUS as u64, "it is measured: {used:?}");
     }
+}
+
+/// A log of 40 events, each of which becomes a million zeros, on one page of the store.
+fn zeros() -> (MemoryAdapter, Encoded<MemoryAdapter>) {
+    let memory = MemoryAdapter::new();
+    let codec = Codec::new().with_compression(Compression::Zstd(3));
+    let layer = Encoded::new(memory.clone(), codec).unwrap();
+    for _ in 0..40 {
+        block_on(append(&layer, Payload::bytes(vec![0; 1_000_000])));
+    }
+    let mut pages = memory.read(Query::all(), ReadOptions::default());
+    assert_eq!(block_on(pages.next()).unwrap().unwrap().events.len(), 40);
+    (memory, layer)
+}
+
+/// The numbers of a page, how far it claims to be, and whether it is at the head.
+type Part = (Vec<u64>, u64, bool);
+
+/// What a read returns, and its error.
+fn parts(layer: &dyn StorageAdapter, options: ReadOptions) -> (Vec<Part>, Option<Error>) {
+    let (mut parts, mut pages) = (Vec::new(), layer.read(Query::all(), options));
+    while let Some(page) = block_on(pages.next()) {
+        match page {
+            Ok(page) => {
+                let numbers = page.events.iter().map(|it| it.sequence_number.value()).collect();
+                parts.push((numbers, page.through.value(), page.at_head));
+            }
+            Err(error) => {
+                assert!(block_on(pages.next()).is_none());
+                return (parts, Some(error));
+            }
+        }
+    }
+    (parts, None)
+}
+
+#[test]
+fn l7_a_page_that_becomes_enormous_is_returned_in_parts() {
+    let (memory, layer) = zeros();
+    for options in [ReadOptions::default(), ReadOptions::default().backward()] {
+        let mut read = (Vec::new(), None);
+        let used = measure(|| read = parts(&layer, options));
+        assert!(used.bytes_max < 12 << 20, "{used:?}");
+        let (parts, failed) = read;
+        assert!(failed.is_none(), "{failed:?}");
+        let mut all: Vec<u64> = parts.iter().flat_map(|(numbers, ..)| numbers).copied().collect();
+        if options == ReadOptions::default().backward() {
+            all.reverse();
+        }
+        assert_eq!(all, (1..=40).collect::<Vec<_>>());
+        let (last, before) = parts.split_last().unwrap();
+        assert!(last.2 && before.len() >= 7);
+        for (numbers, through, at_head) in before {
+            assert!(numbers.len() <= 5 && !at_head);
+            assert_eq!(numbers.last(), Some(through));
+        }
+    }
+    // With a limit, and in front of what cannot be read.
+    let (limited, failed) = parts(&layer, ReadOptions::default().limit(7));
+    assert!(failed.is_none() && limited.iter().all(|(.., at_head)| !at_head));
+    assert_eq!(limited.iter().map(|(numbers, ..)| numbers.len()).sum::<usize>(), 7);
+    block_on(append(&memory, Payload::from_store(FRAME, &b"no frame"[..])));
+    block_on(append(&layer, Payload::bytes(vec![0; 9])));
+    let (cut, failed) = parts(&layer, ReadOptions::default());
+    assert!(matches!(failed, Some(Error::Backend(_))), "{failed:?}");
+    assert_eq!(cut.iter().map(|(numbers, ..)| numbers.len()).sum::<usize>(), 40);
+    assert!(cut.iter().all(|(.., at_head)| !at_head));
+    assert_eq!(cut.last().unwrap().1, 40);
+}
+
+#[test]
+fn a_read_ends_between_the_parts_of_a_page_when_its_layer_is_closed() {
+    let (_, layer) = zeros();
+    let mut pages = layer.read(Query::all(), ReadOptions::default());
+    let first = block_on(pages.next()).unwrap().unwrap();
+    assert!(first.through < SequenceNumber::new(40));
+    block_on(layer.clone().close());
+    assert!(matches!(block_on(pages.next()), Some(Err(Error::Closed { .. }))));
+    assert!(block_on(pages.next()).is_none());
 }

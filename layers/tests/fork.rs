@@ -8,6 +8,9 @@
     reason = "a test that panics fails, as it should"
 )]
 
+#[path = "../../adapters/postgres/tests/common/mod.rs"]
+mod postgres;
+
 use std::sync::Arc;
 
 use annals::{
@@ -295,4 +298,110 @@ async fn a_difference_names_the_events_by_which_two_logs_differ() {
         .unwrap();
     assert_eq!(found, ["3 became 5", "right 3"]);
     assert_eq!(difference(&left, &left, SequenceNumber::START).count().await, 0);
+}
+
+/// Fifty changes to a log of sixty events, drawn anew each time: what a difference names is these, and nothing else.
+#[tokio::test]
+async fn a_difference_is_exact_on_fifty_changes() {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut draw = |most: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % most
+    };
+    for _ in 0..20 {
+        let (left, right) = (MemoryAdapter::new(), MemoryAdapter::new());
+        let mut expected = Vec::new();
+        // The last event of each stream only, so that nothing behind it moves.
+        let mut changes = 0;
+        for nth in 0..60_u16 {
+            let stream = StreamId::new("worlds", format!("s-{nth}")).unwrap();
+            let same = event(nth, 0);
+            let (on_left, on_right) = match if changes < 50 { draw(6) } else { 5 } {
+                0 => (Some(same), None),
+                1 => (None, Some(same)),
+                2 => (Some(same), Some(event(nth, 1))),
+                3 => (Some(same.clone()), Some(same.with_tags(Tags::NONE))),
+                4 => {
+                    let later = same.occurred_at + time::Duration::microseconds(1);
+                    (Some(same.clone()), Some(same.with_occurred_at(later)))
+                }
+                // As many as are needed for fifty.
+                _ if 60 - u64::from(nth) > 50 - changes => (Some(same.clone()), Some(same)),
+                _ => (Some(same), None),
+            };
+            let kind = match (&on_left, &on_right) {
+                (Some(one), Some(other)) if one == other => None,
+                (Some(_), Some(_)) => Some("changed"),
+                (Some(_), None) => Some("left"),
+                _ => Some("right"),
+            };
+            changes += u64::from(kind.is_some());
+            expected.extend(kind.map(|kind| format!("{kind} {nth}")));
+            for (log, event) in [(&left, on_left), (&right, on_right)] {
+                let Some(event) = event else { continue };
+                let write = Append::new(stream.clone(), [event], WriteCondition::Always);
+                log.append(vec![write]).await.unwrap();
+            }
+        }
+        assert_eq!(changes, 50);
+        let [left, right] = [left, right].map(|log| Arc::new(log) as Arc<dyn StorageAdapter>);
+        let nth = |event: &StoredEvent| event.payload().to_json::<u16>().unwrap();
+        let found = difference(&left, &right, SequenceNumber::START);
+        let mut found: Vec<String> = found
+            .map_ok(|found| match found {
+                Difference::Left(event) => format!("left {}", nth(&event)),
+                Difference::Right(event) => format!("right {}", nth(&event)),
+                Difference::Changed { left, .. } => format!("changed {}", nth(&left)),
+                other => format!("{other:?}"),
+            })
+            .try_collect()
+            .await
+            .unwrap();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+}
+
+/// A base that the database itself lets nobody change.
+#[tokio::test]
+async fn a_fork_needs_no_right_to_write_to_its_base() -> Result<(), annals::BoxError> {
+    let Some(url) = postgres::server().await else { return Ok(()) };
+    let name = postgres::fresh();
+    let owner = postgres::open(postgres::options(&url, &name)?).await;
+    let append = async |to: &dyn StorageAdapter, nth: u16, condition| {
+        to.append(vec![Append::new(stream(0), [event(nth, 0)], condition)]).await
+    };
+    append(&owner, 0, WriteCondition::Always).await?;
+    append(&owner, 1, WriteCondition::Always).await?;
+    let client = postgres::admin(&url).await?;
+    let role = format!("reads_{name}");
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'reads'; GRANT USAGE ON SCHEMA {name} TO {role}; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {role}"
+        ))
+        .await?;
+    let mut config: annals_postgres::tokio_postgres::Config = url.parse()?;
+    config.user(&role).password("reads");
+    let base = annals_postgres::PostgresOptions::from_config(config).with_schema(&name);
+    let base = base.connect().await?;
+    let refused = append(&base, 2, WriteCondition::Always).await;
+    assert!(refused.is_err(), "the role may only read");
+    let fork = Fork::open(base.clone(), MemoryAdapter::new()).await?;
+    let expected = WriteCondition::PositionIs(Position::new(1));
+    append(&fork, 3, expected.clone()).await?;
+    assert!(matches!(append(&fork, 4, expected).await, Err(Error::ConditionFailed(_))));
+    let store = EventStore::new(fork);
+    let all = store.stream(stream(0)).read(ReadOptions::default()).into_vec().await?;
+    let numbers: Vec<u16> = all.iter().map(|it| it.payload().to_json().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 3]);
+    let kept = EventStore::new(owner.clone()).log().read(ReadOptions::default()).into_vec().await?;
+    assert_eq!(kept.len(), 2, "the base is as it was");
+    base.close().await;
+    owner.close().await;
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await?;
+    Ok(())
 }

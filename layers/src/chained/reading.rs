@@ -5,7 +5,7 @@ use annals::{
 };
 
 use super::broken;
-use crate::link::{Hash, Head, Method};
+use crate::link::{Before, Hash, Head, Method};
 
 /// What a read knows of the events before; it lives as long as the read, over all of its pages.
 pub(super) struct Reading {
@@ -20,6 +20,8 @@ enum Seen {
     Nothing,
     /// Forward: the position and hash of the event before. Backward: the position and the `previous` of the event after.
     Link(Position, Hash),
+    /// Forward: events that are not chained.
+    Unchained(Position, Before),
     /// Events that are not chained, of which the read did not see the first one.
     Unknown(Position),
 }
@@ -52,7 +54,7 @@ impl Reading {
         after: SequenceNumber,
         event: StoredEvent,
     ) -> Result<StoredEvent> {
-        let Some(chained) = method.read(&event).map_err(|cause| cause.of(&event))? else {
+        let Some(chained) = method.read(after, &event).map_err(|cause| cause.of(&event))? else {
             self.unchained(method, after, &event)?;
             return Ok(event);
         };
@@ -76,7 +78,7 @@ impl Reading {
         event: &StoredEvent,
     ) -> Result<Option<Head>> {
         self.read(method, after, event.clone())?;
-        let chained = method.read(event).map_err(|cause| cause.of(event))?;
+        let chained = method.read(after, event).map_err(|cause| cause.of(event))?;
         Ok(chained.map(|chained| Head { position: event.position, hash: chained.hash }))
     }
 
@@ -89,7 +91,7 @@ impl Reading {
     ) -> Result<Hash> {
         self.read(method, after, event.clone())?;
         match self.last {
-            Seen::Link(_, hash) => Ok(hash),
+            Seen::Link(_, hash) | Seen::Unchained(_, Before { own: hash, .. }) => Ok(hash),
             Seen::Nothing | Seen::Unknown(_) => {
                 Err(broken(event, "its stream does not begin with its first event"))
             }
@@ -109,17 +111,17 @@ impl Reading {
             self.last = Seen::Nothing;
             return Ok(());
         }
-        let previous = match (&self.last, event.position) {
-            (_, Position::FIRST) => Some(Hash::GENESIS),
-            (Seen::Link(_, hash), _) => Some(*hash),
+        let before = match (&self.last, event.position) {
+            (_, Position::FIRST) => Some(Before::NOTHING),
+            (Seen::Link(_, hash), _) => Some(Before::link(*hash)),
+            (Seen::Unchained(_, before), _) => Some(*before),
             _ => None,
         };
-        let hash = previous.map(|previous| {
-            method.link(previous, event.position, method.content(&event.stream, &event.event))
-        });
         self.adjacent(event)?;
-        self.last =
-            hash.map_or(Seen::Unknown(event.position), |hash| Seen::Link(event.position, hash));
+        self.last = match before {
+            Some(before) => Seen::Unchained(event.position, before.with(method, event)),
+            None => Seen::Unknown(event.position),
+        };
         Ok(())
     }
 
@@ -132,6 +134,7 @@ impl Reading {
         let expected = match (direction, &self.last) {
             (Direction::Forward, Seen::Link(_, before)) => *before == previous,
             (Direction::Backward, Seen::Link(_, named)) => *named == hash,
+            (_, Seen::Unchained(_, before)) => before.is(previous),
             (_, Seen::Nothing | Seen::Unknown(_)) => true,
         };
         if !expected {
@@ -145,8 +148,12 @@ impl Reading {
     fn adjacent(&self, event: &StoredEvent) -> Result<()> {
         let expected = match (&self.last, self.whole) {
             (Seen::Nothing, _) => self.from_first.then_some(Position::FIRST),
-            (Seen::Link(at, _) | Seen::Unknown(at), Some(Direction::Backward)) => at.prev(),
-            (Seen::Link(at, _) | Seen::Unknown(at), _) => at.next(),
+            (Seen::Link(at, _) | Seen::Unchained(at, _) | Seen::Unknown(at), whole) => {
+                match whole {
+                    Some(Direction::Backward) => at.prev(),
+                    _ => at.next(),
+                }
+            }
         };
         if expected.is_some_and(|expected| expected != event.position) {
             return Err(broken(event, "an event before it is missing"));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use annals::{Position, SequenceNumber, StoredEvent};
 
-use crate::link::{Hash, Head, Method};
+use crate::link::{Before, Hash, Head, Method};
 
 /// What a verification of a stream found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub(super) struct Seen<'a> {
     /// The hash of the events at the beginning that are what was appended, and how many these are. Of them nothing else is
     /// kept.
     prefix: (Hash, u64),
-    /// How many of them are not chained.
-    unchained: u64,
+    /// How many of them are not chained, and what the first link follows.
+    unchained: (Before, u64),
     /// The other events. While all is well that is the last one only: which of two events at one place was appended shows
     /// in what follows.
     rows: Vec<Row>,
@@ -104,7 +104,7 @@ impl<'a> Seen<'a> {
             after,
             events: 0,
             prefix: (Hash::GENESIS, 0),
-            unchained: 0,
+            unchained: (Before::NOTHING, 0),
             rows: Vec::new(),
             is_well: true,
             known,
@@ -124,7 +124,7 @@ impl<'a> Seen<'a> {
             return false;
         }
         self.events += 1;
-        match self.method.read(event) {
+        match self.method.read(self.after, event) {
             Ok(Some(chained)) => self.take(Row {
                 at,
                 was: chained.position,
@@ -135,11 +135,11 @@ impl<'a> Seen<'a> {
             Ok(None)
                 if event.sequence_number <= self.after
                     && self.rows.is_empty()
-                    && self.prefix.1 == self.unchained =>
+                    && self.prefix.1 == self.unchained.1 =>
             {
-                let content = self.method.content(&event.stream, &event.event);
-                self.grow(at, self.method.link(self.prefix.0, at, content));
-                self.unchained = self.prefix.1;
+                let before = self.unchained.0.with(self.method, event);
+                self.grow(at, before.own);
+                self.unchained = (before, self.prefix.1);
             }
             Ok(None) => {
                 self.is_well = false;
@@ -165,6 +165,10 @@ impl<'a> Seen<'a> {
     }
 
     fn take(&mut self, row: Row) {
+        let is_first = self.rows.is_empty() && self.prefix.1 == self.unchained.1;
+        if is_first && self.unchained.0.is(row.previous) {
+            self.prefix.0 = row.previous;
+        }
         if self.is_well {
             let (previous, place) = match self.rows.last() {
                 Some(last) => (last.hash, last.was.value().saturating_add(1)),
@@ -191,7 +195,7 @@ impl<'a> Seen<'a> {
 
     /// Learns the hash of an event of the prefix.
     pub(super) fn learn(&mut self, event: &StoredEvent) {
-        if let Ok(Some(chained)) = self.method.read(event) {
+        if let Ok(Some(chained)) = self.method.read(self.after, event) {
             self.looked_up.insert(event.position, chained.hash);
         }
     }

@@ -208,7 +208,8 @@ impl Sealed {
             return Err(DecodeError::Unknown("version of sealed values", version));
         }
         let key = DataKeyId::from_uuid(uuid::Uuid::from_bytes(rest.array()?));
-        Ok(Self { key, nonce: rest.array()?, body: rest.rest() })
+        let nonce = rest.array()?;
+        Ok(Self { key, nonce, body: bytes.slice(rest.place()..) })
     }
 }
 

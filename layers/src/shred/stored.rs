@@ -259,7 +259,10 @@ impl SubjectKeys for StoredKeys {
 fn parts(bytes: &Bytes) -> Result<(KeyId, [u8; NONCE_BYTES], Bytes), DecodeError> {
     let mut rest = Cursor::new(bytes);
     match rest.byte()? {
-        VERSION => Ok((KeyId(rest.u32()?), rest.array()?, rest.rest())),
+        VERSION => {
+            let (master, nonce) = (KeyId(rest.u32()?), rest.array()?);
+            Ok((master, nonce, bytes.slice(rest.place()..)))
+        }
         version => Err(DecodeError::Unknown("key version", version)),
     }
 }

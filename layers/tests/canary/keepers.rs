@@ -128,7 +128,7 @@ impl Keepers {
         let (store, state) = (&self.store, Arc::clone(&self.state));
         let timer = SystemTimer::new();
         let view = Processor::view("flocks", store, self.flocks()?, Flocks, timer)?;
-        view.with_errors(|_| Decision::Park).with_max_parked(100_000).settle().await?;
+        view.with_errors(|_| Decision::Park).with_max_parked(1_000).settle().await?;
         Processor::reaction("ringer", store, state, Ringer, timer)?.settle().await?;
         Ok(())
     }

@@ -63,6 +63,22 @@ async fn a_provider_changes_a_ring_whole_or_not_at_all() -> Outcome {
     }
     Ok(())
 }
+#[test]
+fn keys_of_other_sizes_are_rejected() {
+    use base64::Engine as _;
+    for bytes in 0..=64 {
+        let key = vec![7; bytes];
+        let text = base64::prelude::BASE64_STANDARD.encode(&key);
+        let is_gcm = [16, 24, 32].contains(&bytes);
+        assert_eq!(Key::aes_gcm(&key).is_ok(), is_gcm, "{bytes}");
+        assert_eq!(Key::aes_gcm_from_base64(&text).is_ok(), is_gcm, "{bytes}");
+        let siv = Key::from_base64(&format!(" {text}\n"));
+        assert_eq!(siv.is_ok(), bytes == 32, "{bytes}");
+        if let Err(error) = siv {
+            assert_eq!(error, annals_layers::InvalidKey::Length(bytes));
+        }
+    }
+}
 #[tokio::test]
 async fn l22_debug_and_errors_show_neither_key_nor_plaintext() -> Outcome {
     let text = "c2VjcmV0LWtleS1vZi10aGlydHktdHdvLWJ5dGVzISE=";

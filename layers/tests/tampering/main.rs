@@ -9,6 +9,7 @@
 )]
 
 mod appends;
+mod begun;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -411,50 +412,6 @@ async fn l15_a_chain_is_verified_without_the_keys_of_encryption() -> Outcome {
     let other = KeyRing::new(KeyId(8), &key());
     let blind = EventStore::new(Encoded::new(Arc::new(chain), Codec::new().with_keys(other))?);
     assert!(blind.stream(EARTH).latest().await.is_err());
-    Ok(())
-}
-
-#[tokio::test]
-async fn l16_a_chain_that_begins_later_covers_what_was_before_it() -> Outcome {
-    let memory = MemoryAdapter::new();
-    let old = EventStore::new(memory.clone()).stream(EARTH);
-    old.append([event("a"), event("b"), event("c")], WriteCondition::Always).await?;
-    let strict = Chained::new(memory.clone())?;
-    let append = |layer: &Chained<MemoryAdapter>| {
-        let layer = layer.clone();
-        async move { layer.append(vec![Append::new(EARTH, [event("d")], WriteCondition::Always)]).await }
-    };
-    assert!(
-        matches!(append(&strict).await, Err(Error::Corrupt(_))),
-        "nothing says that unchained events are fine"
-    );
-    let since = SequenceNumber::new(3);
-    let layer = Chained::new(memory.clone())?.with_chained_after(since);
-    let before = layer.head(&EARTH).await?.unwrap();
-    append(&layer).await?;
-    append(&layer).await?;
-    assert_eq!(layer.verify(&EARTH, Some(before)).await?.findings, []);
-    let all = EventStore::new(layer.clone())
-        .stream(EARTH)
-        .read(ReadOptions::default())
-        .into_vec()
-        .await?;
-    assert_eq!(all.len(), 5);
-
-    let rows =
-        EventStore::new(memory).stream(EARTH).read(ReadOptions::default()).into_vec().await?;
-    let mut rows: Vec<_> = rows.iter().map(|row| row.event.clone()).collect();
-    rows[1].payload = event("B").payload;
-    let tampered = Chained::new(Tampered::renumbered(&rows))?.with_chained_after(since);
-    assert_eq!(tampered.verify(&EARTH, None).await?.findings, [Finding::BrokenLink(at(3))]);
-    assert!(
-        EventStore::new(tampered)
-            .stream(EARTH)
-            .read(ReadOptions::default())
-            .into_vec()
-            .await
-            .is_err()
-    );
     Ok(())
 }
 
