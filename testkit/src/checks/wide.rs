@@ -56,7 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// How many names, ids and streams that have events one query asks for.
-const KNOWN: usize = 2_500;
+const KNOWN: usize = 1_100;
 /// The first of the numbers that only the names of [`known`] have.
 const FIRST_KNOWN: usize = 100_000;
 
