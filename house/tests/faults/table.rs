@@ -163,11 +163,6 @@ faults! {
             => "plan.facts.last.or(known.last).filter(|_| false)";
         caught by ["append.burst"]
 
-    postgres_remembers_what_failed: AfterFailure of "annals-postgres" "conformance"
-        "adapters/postgres/src/append/writer.rs": "-> Trouble {\n        self.known.forget();\n" => "-> Trouble {\n";
-        "adapters/postgres/src/append/transact.rs": "        self.known.forget();\n" => "";
-        caught by ["append.burst"]
-
     postgres_sends_a_lost_commit_again: AfterFailure of "annals-postgres" "conformance"
         "adapters/postgres/src/append/writer.rs": "Some(sent) => Trouble::Open(failure, sent)," => "Some(_) => Trouble::Lost(failure),";
         caught by ["fault.cut_sweep"]
