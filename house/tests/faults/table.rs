@@ -158,11 +158,6 @@ faults! {
         "adapters/postgres/src/schema/statements.rs": "FROM {names} WHERE name = ANY($1)\"" => "FROM {names} WHERE name = ANY($1) LIMIT 1000\"";
         caught by ["scan.many_parts"]
 
-    postgres_inserts_behind_a_failed_batch: AfterFailure of "annals-postgres" "conformance"
-        "adapters/postgres/src/append/flight.rs": "plan.facts.last.or(known.last).filter(|_| head > 0)"
-            => "plan.facts.last.or(known.last).filter(|_| false)";
-        caught by ["append.burst"]
-
     postgres_sends_a_lost_commit_again: AfterFailure of "annals-postgres" "conformance"
         "adapters/postgres/src/append/writer.rs": "Some(sent) => Trouble::Open(failure, sent)," => "Some(_) => Trouble::Lost(failure),";
         caught by ["fault.cut_sweep"]
