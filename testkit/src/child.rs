@@ -104,7 +104,7 @@ async fn append(subject: Subject, writers: u32, from: u32, large: bool) -> Outco
 }
 
 /// A large batch, as far as the store takes one.
-fn heavy(subject: &Subject) -> Vec<NewEvent> {
+pub(crate) fn heavy(subject: &Subject) -> Vec<NewEvent> {
     let can = &subject.capabilities;
     let bytes = |limit: Option<std::num::NonZeroU32>| {
         limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))

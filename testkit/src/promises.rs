@@ -16,7 +16,7 @@ use crate::subject::{Context, Start, event};
 
 impl Contract for Storage {
     const NAME: &'static str = "annals-testkit";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const RULES: &'static [Rule] = &[
         Rule::new("A1", "all or nothing"),
         Rule::new("A2", "positions without holes"),
@@ -38,10 +38,6 @@ impl Contract for Storage {
     ];
 
     const UNPROVEN: &'static [(&'static str, &'static str)] = &[
-        (
-            "cond.counter",
-            "what loses updates is caught by cond.one_winner, which races for the same condition",
-        ),
         ("dur.kill9", "the specimens live in memory: it needs files that are opened again"),
         ("dur.open_race", "the specimens live in memory: it needs files that are opened again"),
         (
@@ -58,31 +54,6 @@ impl Contract for Storage {
         ("fault.restart", "it needs a server and connections to it"),
         ("fault.stall", "it needs a server and connections to it"),
         ("follow.pool_of_one", "it needs connections"),
-        (
-            "follow.race",
-            "follows that skip are caught without a race, by follow.switch and follow.gated",
-        ),
-        (
-            "lin.contended",
-            "it looks for what the checks of single rules do not name, and no specimen breaks only that",
-        ),
-        (
-            "lin.history",
-            "it looks for what the checks of single rules do not name, and no specimen breaks only that",
-        ),
-        (
-            "lin.multi",
-            "it looks for what the checks of single rules do not name, and no specimen breaks only that",
-        ),
-        (
-            "lin.reads",
-            "it looks for what the checks of single rules do not name, and no specimen breaks only that",
-        ),
-        (
-            "lin.two_handles",
-            "it looks for what the checks of single rules do not name, and no specimen breaks only that",
-        ),
-        ("multi.disjoint", "no specimen refuses appends to different streams only in a race"),
         ("proc.conditions", "it needs another process that reaches the same data"),
         ("proc.follow", "it needs another process that reaches the same data"),
         ("proc.never_skips", "it needs another process that reaches the same data"),

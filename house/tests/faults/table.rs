@@ -132,7 +132,7 @@ faults! {
     sqlite_sees_no_other_handle: Handles of "annals-sqlite" "conformance"
         "adapters/sqlite/src/write/log.rs": "Ok(self.head.is_none() || self.session.data_version()? != self.data_version)"
             => "Ok(self.head.is_none())";
-        caught by ["vis.two_handles", "model.two_handles"]
+        caught by ["vis.two_handles", "model.sequential"]
 
     sqlite_locks_late: Handles of "annals-sqlite" "conformance"
         "adapters/sqlite/src/write/log.rs": "execute(\"BEGIN IMMEDIATE\")" => "execute(\"BEGIN\")";
@@ -152,27 +152,23 @@ faults! {
     postgres_keeps_times_without_zone: Times of "annals-postgres" "conformance"
         "adapters/postgres/src/schema/sql/v1.sql": "    occurred_at     timestamptz NOT NULL," => "    occurred_at     timestamp NOT NULL,";
         "adapters/sql/src/row.rs": "e.occurred_at" => "e.occurred_at::timestamptz";
-        caught by ["time.both_kept"]
+        caught by ["time.zones"]
 
     postgres_looks_up_a_thousand_names: Sizes of "annals-postgres" "conformance"
         "adapters/postgres/src/schema/statements.rs": "FROM {names} WHERE name = ANY($1)\"" => "FROM {names} WHERE name = ANY($1) LIMIT 1000\"";
         caught by ["scan.many_parts"]
 
-    postgres_follows_a_batch_with_new_names: AfterFailure of "annals-postgres" "conformance"
-        "adapters/postgres/src/append/flight.rs": "!self.makes_names\n" => "true\n";
-        caught by ["append.burst"]
+    postgres_sends_a_lost_commit_again: AfterFailure of "annals-postgres" "conformance"
+        "adapters/postgres/src/append/writer.rs": "Some(sent) => Trouble::Open(failure, sent)," => "Some(_) => Trouble::Lost(failure),";
+        caught by ["fault.cut_sweep"]
 
-    postgres_remembers_what_failed: AfterFailure of "annals-postgres" "conformance"
-        "adapters/postgres/src/append/writer.rs": "-> Trouble {\n        self.known.forget();\n" => "-> Trouble {\n";
-        caught by ["append.burst"]
+    postgres_refuses_on_another_log: AfterFailure of "annals-postgres" "conformance"
+        "adapters/postgres/src/append/flight.rs": "(same.unwrap_or(false), Ok(found?))" => "(true, Ok(found?))";
+        caught by ["vis.two_handles"]
 
-    postgres_trusts_a_failed_batch: AfterFailure of "annals-postgres" "conformance"
-        "adapters/postgres/src/append/pipeline.rs": "self.land(flight, failed.is_empty())" => "self.land(flight, true)";
-        caught by ["append.burst"]
-
-    postgres_locks_in_the_order_given: Handles of "annals-postgres" "conformance_stream"
-        "adapters/postgres/src/append/locks.rs": "    keys.sort_unstable();\n" => "    keys.reverse();\n";
-        caught by ["multi.crossing"]
+    postgres_locks_one_stream_of_a_call: Handles of "annals-postgres" "conformance_stream"
+        "adapters/postgres/src/append/locks.rs": "    keys.sort_unstable();\n" => "    keys.sort_unstable();\n    keys.truncate(1);\n";
+        caught by ["cond.guard_race"]
 
     postgres_claims_the_head_of_the_log: Follows of "annals-postgres" "conformance_category"
         "adapters/postgres/src/read/reader.rs": "Some(scope) => self.last_of(session, &scope).await?,"

@@ -6,7 +6,6 @@ use annals::{Append, StreamId, WriteCondition};
 
 use crate::checks::support::judged_conditions::{Form, Judged, at};
 use crate::checks::support::ledger::Ledger;
-use crate::checks::support::random_decisions::decisions;
 use crate::checks::support::{composed_conditions, unmet_conditions};
 use crate::engine::Outcome;
 use crate::storage::{Check, check};
@@ -46,14 +45,6 @@ pub(super) const CHECKS: &[Check] = &[
         [],
         composed_conditions::composite,
         "all of and any of hold as their parts do, nested and empty ones too"
-    ),
-    check!(
-        "cond.random",
-        [A4],
-        Required,
-        [],
-        random,
-        "random conditions come to what a pure model says"
     ),
     check!(
         "cond.error_detail",
@@ -231,10 +222,6 @@ async fn scope(cx: Context) -> Outcome {
         ledger.verify("after conditions on streams with names alike").await?;
     }
     Ok(())
-}
-
-async fn random(cx: Context) -> Outcome {
-    decisions(&cx, false).await
 }
 
 async fn fail_releases(cx: Context) -> Outcome {

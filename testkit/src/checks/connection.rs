@@ -8,6 +8,7 @@ use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondi
 use futures_util::future::try_join_all;
 
 use crate::checks::support::ledger::most;
+use crate::child::heavy;
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::error::chain;
 use crate::harness::{Disturbance, Hook, Variant};
@@ -62,7 +63,7 @@ pub(super) const CHECKS: &[Check] = &[
         Stochastic,
         [Need::Disturb(Disturbance::KillServer)],
         kill_server,
-        "after kill -9 of the server under 32 writers all that was acknowledged is there, nothing twice"
+        "after kill -9 of the server, under 32 writers, just after an acknowledgement and amid large batches, all that was acknowledged is there, nothing twice"
     ),
     check!(
         "fault.lock_held",
@@ -255,8 +256,9 @@ async fn connections_cut(cx: Context) -> Outcome {
     Ok(())
 }
 
-/// Writers that go on through a disturbance, each to its own stream, until each was acknowledged afterwards.
-async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outcome {
+/// Writers that go on through a disturbance, each to its own stream, until each was acknowledged afterwards. Returns
+/// their store.
+async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outcome<Subject> {
     let store = cx.open_as(Variant::OwnServer).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
@@ -308,15 +310,54 @@ async fn survive(cx: &Context, writers: usize, disturbance: Disturbance) -> Outc
         let positions: Vec<u64> = found.iter().map(|event| event.position.value()).collect();
         ensure!(positions.iter().copied().eq(0..positions.len() as u64), "positions {positions:?}");
     }
-    Ok(())
+    Ok(store)
 }
 
 async fn restart(cx: Context) -> Outcome {
-    survive(&cx, 4, Disturbance::RestartServer).await
+    survive(&cx, 4, Disturbance::RestartServer).await.map(drop)
 }
 
 async fn kill_server(cx: Context) -> Outcome {
-    survive(&cx, 32, Disturbance::KillServer).await
+    let store = survive(&cx, 32, Disturbance::KillServer).await?;
+    for (round, case) in cx.cases(4).enumerate() {
+        kill_after(&cx, &store, round, case).await?;
+    }
+    Ok(())
+}
+
+/// Kills the server just after an acknowledgement that nobody else's commit has made durable: at once, or while a large
+/// batch is on its way.
+async fn kill_after(cx: &Context, store: &Subject, round: usize, case: u64) -> Outcome {
+    let [quiet, loud] =
+        ["quiet", "loud"].map(|name| store.stream("faults", &format!("{name}-{round}")));
+    for _ in 0..=case % 3 {
+        recovered(store, &quiet).await?;
+    }
+    let before = store.stream_events(&quiet).await?;
+    let is_large = round % 2 == 1;
+    let large = if is_large { heavy(store) } else { Vec::new() };
+    let large_ids: Vec<_> = large.iter().map(|event| event.id).collect();
+    let (ids, outcome) = append(store, &quiet).await?;
+    let under_way = is_large.then(|| {
+        let (store, loud) = (store.clone(), loud.clone());
+        tokio::spawn(async move { store.append(&loud, large, WriteCondition::Always).await })
+    });
+    if is_large {
+        // Somewhere between its first byte and its acknowledgement.
+        tokio::time::sleep(Duration::from_millis(case % 16)).await;
+    }
+    drop(disturb(cx, Disturbance::KillServer).await?);
+    recovered(store, &store.stream("faults", "after")).await?;
+    judge(store, &quiet, &ids, &outcome).await?;
+    let found = store.stream_events(&quiet).await?;
+    let kept = found.get(..before.len()).unwrap_or(&found);
+    store.same(kept, &before, "what was read before the server was killed")?;
+    if let Some(under_way) = under_way {
+        let ended = within(LIMIT, "an append that a kill met", under_way).await?;
+        let ended = ended.map_err(|error| Failure::new(format!("it ended: {error}")))?;
+        judge(store, &loud, &large_ids, &ended).await?;
+    }
+    Ok(())
 }
 
 async fn lock_held(cx: Context) -> Outcome {

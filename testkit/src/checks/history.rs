@@ -1,128 +1,98 @@
 //! Random clients at the same time, and whether one order of commits explains what they were told.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use annals::Capabilities;
 
 use crate::engine::{Failure, Outcome};
 use crate::harness::Store;
 use crate::history::Clients;
 use crate::model::{Condition, Op};
 use crate::op::Generator;
-use crate::storage::{Check, Feature, Need, check};
+use crate::storage::{Check, check};
 use crate::subject::Context;
 
-pub(super) const CHECKS: &[Check] = &[
-    check!(
-        "lin.history",
-        [A1 A2 A3 A4 A5 A7 R1 R2],
-        Stochastic,
-        [],
-        mixed,
-        "one order of commits explains what random clients were answered"
-    ),
-    check!(
-        "lin.contended",
-        [A2 A4 A5],
-        Stochastic,
-        [],
-        contended,
-        "the same where many decide on what they saw of few streams"
-    ),
-    check!(
-        "lin.multi",
-        [A1 A3 A4],
-        Stochastic,
-        [Need::Has(Feature::MultiStreamAppend)],
-        multi,
-        "the same of appends to several streams"
-    ),
-    check!(
-        "lin.reads",
-        [R1 R2],
-        Stochastic,
-        [],
-        reads,
-        "the same where most clients read: each read is the log as it was at an instant"
-    ),
-    check!(
-        "lin.two_handles",
-        [A4 R1 R2],
-        Stochastic,
-        [],
-        two_handles,
-        "the same through two handles to one store"
-    ),
-];
+pub(super) const CHECKS: &[Check] = &[check!(
+    "lin.history",
+    [A1 A2 A3 A4 A5 A7 R1 R2],
+    Stochastic,
+    [],
+    history,
+    "one order of commits explains what random clients were answered, and each read is the log as it was at an instant"
+)];
 
-async fn mixed(cx: Context) -> Outcome {
-    run(&cx, 1, (4, 8), 8, Generator::op).await
+/// What clients do at once, in turn from case to case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mix {
+    /// All there is.
+    All,
+    /// Many decide on what they saw of few streams.
+    Contended,
+    /// Appends to several streams.
+    Multi,
+    /// Most read.
+    Reads,
+    /// All there is, through two handles.
+    TwoHandles,
 }
 
-async fn contended(cx: Context) -> Outcome {
-    let op = |make: &mut Generator| {
-        if make.below(4) == 0 {
-            return make.read();
+impl Mix {
+    const ALL: [Self; 5] = [Self::All, Self::Contended, Self::Multi, Self::Reads, Self::TwoHandles];
+
+    fn op(self, make: &mut Generator) -> Op {
+        match self {
+            Self::All | Self::TwoHandles => make.op(),
+            Self::Contended => contended(make),
+            Self::Multi => multi(make),
+            Self::Reads if make.below(3) == 0 => make.append(),
+            Self::Reads => make.read(),
         }
-        let mut op = make.append();
-        if let Op::Append(writes) = &mut op {
-            writes.truncate(1);
-            for write in writes {
-                write.stream %= 2;
-                write.condition = Condition::AsSeen;
-            }
-        }
-        op
-    };
-    run(&cx, 1, (4, 8), 8, op).await
-}
-
-async fn multi(cx: Context) -> Outcome {
-    let op = |make: &mut Generator| {
-        for _ in 0..20 {
-            let op = make.op();
-            if !matches!(&op, Op::Append(writes) if writes.len() < 2) {
-                return op;
-            }
-        }
-        make.read()
-    };
-    run(&cx, 1, (4, 8), 8, op).await
-}
-
-async fn reads(cx: Context) -> Outcome {
-    let op = |make: &mut Generator| if make.below(3) == 0 { make.append() } else { make.read() };
-    run(&cx, 1, (4, 10), 8, op).await
-}
-
-async fn two_handles(cx: Context) -> Outcome {
-    run(&cx, 2, (4, 8), 8, Generator::op).await
-}
-
-async fn run(
-    cx: &Context,
-    count: usize,
-    shape: (usize, usize),
-    cases: u64,
-    op: impl Fn(&mut Generator) -> Op,
-) -> Outcome {
-    let mut handles: Vec<Store> = Vec::new();
-    let mut capabilities = Capabilities::NONE;
-    for _ in 0..count {
-        let subject = cx.open().await?;
-        capabilities = subject.capabilities;
-        handles.push(Arc::clone(&subject.adapter));
     }
-    for seed in cx.cases(cases) {
-        let clients = Clients::generate(seed, capabilities, shape, &op);
-        if let Err(found) = clients.check_in(cx.namespace(), &handles).await? {
-            let written = match picture(cx, &found.history.to_html()) {
+}
+
+fn contended(make: &mut Generator) -> Op {
+    if make.below(4) == 0 {
+        return make.read();
+    }
+    let mut op = make.append();
+    if let Op::Append(writes) = &mut op {
+        writes.truncate(1);
+        for write in writes {
+            write.stream %= 2;
+            write.condition = Condition::AsSeen;
+        }
+    }
+    op
+}
+
+fn multi(make: &mut Generator) -> Op {
+    for _ in 0..20 {
+        let op = make.op();
+        if !matches!(&op, Op::Append(writes) if writes.len() < 2) {
+            return op;
+        }
+    }
+    make.read()
+}
+
+async fn history(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let capabilities = store.capabilities;
+    let two: [Store; 2] = [store.adapter, cx.open().await?.adapter];
+    let mixes: Vec<_> = Mix::ALL
+        .into_iter()
+        .filter(|mix| *mix != Mix::Multi || capabilities.multi_stream_append)
+        .collect();
+    let cases = 8 * u64::try_from(mixes.len()).unwrap_or(1);
+    for (seed, mix) in cx.cases(cases).zip(mixes.into_iter().cycle()) {
+        let shape = (4, if mix == Mix::Reads { 10 } else { 8 });
+        let handles = if mix == Mix::TwoHandles { &two[..] } else { &two[..1] };
+        let clients = Clients::generate(seed, capabilities, shape, |make| mix.op(make));
+        if let Err(found) = clients.check_in(cx.namespace(), handles).await? {
+            let written = match picture(&cx, &found.history.to_html()) {
                 None => String::new(),
                 Some(Ok(path)) => format!("; its timeline is {}", path.display()),
                 Some(Err(error)) => format!("; its timeline could not be written: {error}"),
             };
-            let message = format!("{}{written}", found.violation);
+            let message = format!("{mix:?}: {}{written}", found.violation);
             return Err(Failure::new(message).with_counterexample(found.history.to_json()));
         }
     }

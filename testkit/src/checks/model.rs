@@ -2,51 +2,66 @@
 
 use std::sync::Arc;
 
+use annals::Capabilities;
+
+use crate::checks::support::random_decisions::decisions;
 use crate::engine::{Failure, Outcome};
+use crate::harness::Store;
 use crate::model::Program;
 use crate::storage::{Check, check};
 use crate::subject::Context;
 
-pub(super) const CHECKS: &[Check] = &[
-    check!(
-        "model.sequential",
-        [A1 A2 A3 A4 A7 R1 R3],
-        Required,
-        [],
-        sequential,
-        "random operations are answered as a pure model answers them"
-    ),
-    check!(
-        "model.two_handles",
-        [A2 A4 A7 R1],
-        Required,
-        [],
-        two_handles,
-        "the same through two handles to one store"
-    ),
-];
+pub(super) const CHECKS: &[Check] = &[check!(
+    "model.sequential",
+    [A1 A2 A3 A4 A7 R1 R3],
+    Required,
+    [],
+    sequential,
+    "random operations, and decisions on random conditions, are answered as a pure model answers them, through one handle and two"
+)];
+
+/// What a program is made of, in turn from case to case.
+const MIX: [Mix; 8] = {
+    use Mix::{Decisions, OneHandle, TwoHandles};
+    [OneHandle, TwoHandles, Decisions, OneHandle, TwoHandles, OneHandle, TwoHandles, Decisions]
+};
+
+#[derive(Debug, Clone, Copy)]
+enum Mix {
+    /// All there is.
+    OneHandle,
+    /// The same through two handles.
+    TwoHandles,
+    /// Appends under nested conditions, through two handles.
+    Decisions,
+}
 
 async fn sequential(cx: Context) -> Outcome {
-    programs(&cx, 1).await
-}
-
-async fn two_handles(cx: Context) -> Outcome {
-    programs(&cx, 2).await
-}
-
-async fn programs(cx: &Context, count: usize) -> Outcome {
-    let mut handles = Vec::new();
-    for _ in 0..count {
-        handles.push(Arc::clone(&cx.open().await?.adapter));
-    }
-    let Some(capabilities) = handles.first().map(|store| store.capabilities()) else {
-        return Ok(());
-    };
-    for seed in cx.cases(12) {
-        let program = Program::random(seed, capabilities, count, 25);
-        if let Err(found) = program.check_in(cx.namespace(), &handles).await {
-            return Err(Failure::new(&found.message).with_counterexample(found.to_source()));
-        }
+    let handles = [cx.open().await?.adapter, cx.open().await?.adapter];
+    let can = handles[0].capabilities();
+    for (seed, mix) in cx.cases(32).zip(MIX.into_iter().cycle()) {
+        let program = match mix {
+            Mix::OneHandle => Program::random(seed, can, 1, 25),
+            Mix::TwoHandles => Program::random(seed, can, 2, 25),
+            Mix::Decisions => decisions(seed, can, false),
+        };
+        is_answered(&cx, &program, &handles).await?;
     }
     Ok(())
+}
+
+/// Decisions on random queries.
+pub(super) async fn on_queries(cx: Context) -> Outcome {
+    let handles = [cx.open().await?.adapter, cx.open().await?.adapter];
+    let can: Capabilities = handles[0].capabilities();
+    for seed in cx.cases(8) {
+        is_answered(&cx, &decisions(seed, can, true), &handles).await?;
+    }
+    Ok(())
+}
+
+/// The store answers the program as the model does.
+async fn is_answered(cx: &Context, program: &Program, handles: &[Store; 2]) -> Outcome {
+    let checked = program.check_in(cx.namespace(), &handles.each_ref().map(Arc::clone)).await;
+    checked.map_err(|found| Failure::new(&found.message).with_counterexample(found.to_source()))
 }

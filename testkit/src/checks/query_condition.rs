@@ -5,7 +5,6 @@ use annals::{Append, Query, ReadOptions, SequenceNumber, Source, StreamId, Write
 use crate::checks::support::condition_world::World;
 use crate::checks::support::judged_conditions::{Form, Judged};
 use crate::checks::support::ledger::{Ledger, always, light, most, needs_room};
-use crate::checks::support::random_decisions::decisions;
 use crate::checks::support::unmet_conditions::unmet;
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::storage::{Check, Feature, Need, check};
@@ -67,7 +66,7 @@ pub(super) const CHECKS: &[Check] = &[
         [A4],
         Required,
         [QUERIES],
-        random,
+        crate::checks::model::on_queries,
         "random conditions on random queries come to what a pure model says"
     ),
     check!(
@@ -399,10 +398,6 @@ async fn at_the_head(ledger: &mut Ledger, stream: &StreamId, query: &Query) -> O
         }
     }
     Ok(())
-}
-
-async fn random(cx: Context) -> Outcome {
-    decisions(&cx, true).await
 }
 
 async fn multi(cx: Context) -> Outcome {

@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         many_parts,
-        "queries of thousands of items, names, tags and ids give what they ask for, whichever part asks for it"
+        "queries of thousands of items, names, tags and ids, few or all of which have events, give what they ask for, whichever part asks for it"
     ),
     check!(
         "cond.many_parts",
@@ -54,6 +54,11 @@ pub(super) const CHECKS: &[Check] = &[
         "ids at the ends of their range, and with zeros in them, are as good as others"
     ),
 ];
+
+/// How many names, ids and streams that have events one query asks for.
+const KNOWN: usize = 1_100;
+/// The first of the numbers that only the names of [`known`] have.
+const FIRST_KNOWN: usize = 100_000;
 
 /// How many parts a query may have here.
 fn parts(store: &Subject) -> usize {
@@ -145,13 +150,49 @@ fn queries(world: &World, streams: &[StreamId]) -> Outcome<Vec<Query>> {
     Ok(queries)
 }
 
+/// Queries for thousands of names, ids and streams of which each has events. Appends them.
+async fn known(world: &mut World) -> Outcome<Vec<Query>> {
+    let store = world.ledger.store.clone();
+    let count = parts(&store).saturating_sub(1).min(KNOWN);
+    let stream = store.stream("known", "one");
+    let mut all = light(count);
+    for (nth, event) in all.iter_mut().enumerate() {
+        event.name = name(&store, FIRST_KNOWN + nth)?;
+    }
+    for part in all.chunks(most(&store)) {
+        world.ledger.one(&stream, part.to_vec(), WriteCondition::Always).await?;
+    }
+    let item = || QueryItem::new(stream.clone());
+    let names = all.iter().map(|event| event.name.clone());
+    let mut queries = vec![item().with_names(names).map_err(annals::Error::from)?.into()];
+    if store.capabilities.known_ids == annals::KnownIds::Forever {
+        queries.push(item().with_ids(all.iter().map(|event| event.id)).into());
+    }
+    if store.capabilities.multi_stream_append {
+        let streams: Vec<_> =
+            (0..count / 2).map(|nth| store.stream("known", &format!("s{nth}"))).collect();
+        for part in streams.chunks(most(&store)) {
+            world.ledger.append(part.iter().map(|to| always(to, light(1))).collect()).await?;
+        }
+        queries.push(Query::any_of(streams.into_iter().map(QueryItem::new)));
+    }
+    world.refresh().await?;
+    queries.retain(|query| world.may_read(query));
+    Ok(queries)
+}
+
 async fn many_parts(cx: Context) -> Outcome {
-    let (world, streams) = world(&cx).await?;
+    let (mut world, streams) = world(&cx).await?;
     for query in queries(&world, &streams)? {
         let all = world.widest(&query);
         let count = world.matches(&query).len() as u64;
         world.compare(&query, all).await?;
         world.compare(&query, all.backward().limit(count.max(2) - 1)).await?;
+    }
+    for query in known(&mut world).await? {
+        // A handle that has met none of them.
+        let fresh = cx.open().await?;
+        world.compare_by(&fresh, &query, world.widest(&query)).await?;
     }
     Ok(())
 }
@@ -173,6 +214,21 @@ async fn conditions_of_many_parts(cx: Context) -> Outcome {
             || query.items().iter().all(|item| item.names.is_some())
         {
             world.ledger.append(none(last)).await?;
+        }
+    }
+    for query in known(&mut world).await? {
+        let Some(last) = world.matches(&query).last().map(|last| last.sequence_number) else {
+            continue;
+        };
+        for (after, matches) in [(last.prev().unwrap_or_default(), true), (last, false)] {
+            let condition = WriteCondition::no_match(query.clone(), after);
+            let call = vec![Append::new(write.clone(), light(1), condition)];
+            world.ledger = world.ledger.through(cx.open().await?);
+            if matches {
+                world.ledger.unmet(call, "the last of thousands of known parts matches").await?;
+            } else {
+                world.ledger.append(call).await?;
+            }
         }
     }
     world.ledger.verify_wide("after conditions of many parts").await

@@ -171,6 +171,25 @@ bent_specimens! {
         }
     }
 
+    /// An item with an empty list of ids is not restricted to any in a read.
+    NoIdsReadAll caught by ["scan.nothing"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            if query.items().is_empty() {
+                return Plain.select(log, query, options);
+            }
+            let items = query.items().iter();
+            let whole = items.map(|item| but(item, |it| it.ids = it.ids.take().filter(|ids| !ids.is_empty())));
+            Plain.select(log, &Query::any_of(whole), options)
+        }
+    }
+
+    /// A query without items matches everything in a condition.
+    NoItemsForbidAll caught by ["cond.nothing"] {
+        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
+            log.first_match(if query.items().is_empty() { &Query::All } else { query }, after)
+        }
+    }
+
     /// An item without names is not restricted to any.
     NoNamesMatchAll caught by ["scan.nothing", "cond.nothing", "through.shapes"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
@@ -191,6 +210,18 @@ bent_specimens! {
 
         fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
             let anywhere = query.items().iter().map(|item| but(item, |it| if it.ids.is_some() { it.source = Source::Log }));
+            log.first_match(&Query::any_of(anywhere), after)
+        }
+    }
+
+    /// A condition on a few ids is judged wherever the events are.
+    IdsJudgedAnywhere caught by ["cond.ids"] {
+        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
+            let anywhere = query.items().iter().map(|item| but(item, |it| {
+                if it.ids.as_ref().is_some_and(|ids| ids.len() < 100) {
+                    it.source = Source::Log;
+                }
+            }));
             log.first_match(&Query::any_of(anywhere), after)
         }
     }

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::adapter::Facts;
-use annals::{Append, Position, Query, ReadOptions, Result, StoredEvent};
+use annals::{
+    Append, Direction, EventId, Position, Query, QueryItem, ReadOptions, Result, SequenceNumber,
+    Source, StoredEvent,
+};
 
 use super::bent::count;
-use super::bent::{Log, Shared, but, commit_at, dawdle, select_without};
+use super::bent::{Bend, Log, Shared, but, commit_at, dawdle, select_without};
 use super::numbers::Plain;
 
 bent_specimens! {
@@ -159,7 +162,7 @@ bent_specimens! {
     }
 
     /// A second handle reads what was there when it was opened, and each append of its own.
-    SecondHandleStale { seen: AtomicU64 } caught by ["vis.two_handles", "model.two_handles"] {
+    SecondHandleStale { seen: AtomicU64 } caught by ["vis.two_handles", "model.sequential"] {
         async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
             let stored = Plain.append(shared, writes).await?;
             let last = stored.last().map_or(0, |event| event.sequence_number.value());
@@ -204,6 +207,190 @@ bent_specimens! {
             log.push_all(&prepared);
             Ok(prepared)
         }
+    }
+
+    /// Appends are committed some time before they are acknowledged; reads of a stream from its end show it as it was
+    /// acknowledged, other reads as it was committed.
+    StreamsEndBehind caught by ["lin.history"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            behind(self, shared, &writes).await
+        }
+
+        fn head(&self, log: &Log, query: &Query, options: &ReadOptions) -> SequenceNumber {
+            head_behind(log, query, options, is_from_end(query, options))
+        }
+
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            select_behind(log, query, options, is_from_end(query, options))
+        }
+    }
+
+    /// The same of the last event of a stream alone: who decides on it is refused for what is there already.
+    LastBehindConditions caught by ["cond.counter"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            behind(self, shared, &writes).await
+        }
+
+        fn head(&self, log: &Log, query: &Query, options: &ReadOptions) -> SequenceNumber {
+            head_behind(log, query, options, is_of_stream(query) && is_latest(options))
+        }
+
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            select_behind(log, query, options, is_of_stream(query) && is_latest(options))
+        }
+    }
+
+    /// The same of the last event of the log alone: it was seen in its stream before.
+    LastOfLogBehind caught by ["vis.sessions"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            behind(self, shared, &writes).await
+        }
+
+        fn head(&self, log: &Log, query: &Query, options: &ReadOptions) -> SequenceNumber {
+            head_behind(log, query, options, is_of_log(query) && is_latest(options))
+        }
+
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            select_behind(log, query, options, is_of_log(query) && is_latest(options))
+        }
+    }
+
+    /// Every third append is put into the list of its stream after later ones may be; reads that go on in steps use it.
+    ListOfStreamLate { appends: AtomicU64 } caught by ["r2.stream"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            let stored = Plain.append(shared, writes).await?;
+            if self.appends.fetch_add(1, Ordering::SeqCst) % 3 == 2 {
+                let _late = Late::new(shared, &stored);
+                for _ in 0..4 {
+                    dawdle().await;
+                }
+            }
+            Ok(stored)
+        }
+
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            // Few reads ask for so many and no more.
+            if !is_of_stream(query) || options.limit.is_none_or(|limit| limit < 40) {
+                return Plain.select(log, query, options);
+            }
+            select_without(log, query, options, |event| log.hidden.contains_key(&event.id()))
+        }
+    }
+
+    /// Of calls to two streams that are under way together one is refused, though they have no stream in common.
+    DisjointCallsConflict caught by ["multi.disjoint"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.check_append(&writes)?;
+            let is_pair = writes.len() == 2 && writes.iter().all(|write| {
+                write.events.len() == 1 && matches!(write.condition, annals::WriteCondition::PositionIs(_))
+            });
+            let before = shared.log().last;
+            if is_pair {
+                dawdle().await;
+            }
+            let _alone = shared.writer.lock().await;
+            let mut judged = writes;
+            let prepared = {
+                let mut log = shared.log();
+                let meanwhile = || log.events.iter().filter(|event| event.sequence_number.value() > before);
+                let is_own = |event: &StoredEvent| judged.iter().any(|write| write.stream == event.stream);
+                if is_pair && meanwhile().next().is_some() && !meanwhile().any(is_own) {
+                    judged[0].condition = annals::WriteCondition::Any(Vec::new());
+                }
+                self.prepare(&mut log, &judged)?
+            };
+            self.commit(shared, &judged, &prepared).await?;
+            Ok(prepared)
+        }
+    }
+}
+
+/// Appends, and acknowledges it some time after it is committed.
+async fn behind(
+    bend: &impl Bend,
+    shared: &Arc<Shared>,
+    writes: &[Append],
+) -> Result<Vec<StoredEvent>> {
+    bend.check_append(writes)?;
+    let (prepared, _acknowledged) = {
+        let _alone = shared.writer.lock().await;
+        let prepared = bend.prepare(&mut shared.log(), writes)?;
+        bend.commit(shared, writes, &prepared).await?;
+        let last = prepared.last().map_or(0, |event| event.sequence_number.value());
+        (prepared, Acknowledged(Arc::clone(&shared.log().calls), last))
+    };
+    for _ in 0..4 {
+        dawdle().await;
+    }
+    Ok(prepared)
+}
+
+/// Counts an append as acknowledged when it is dropped.
+struct Acknowledged(Arc<AtomicU64>, u64);
+
+impl Drop for Acknowledged {
+    fn drop(&mut self) {
+        self.0.fetch_max(self.1, Ordering::SeqCst);
+    }
+}
+
+fn acknowledged(log: &Log) -> SequenceNumber {
+    SequenceNumber::new(log.calls.load(Ordering::SeqCst))
+}
+
+fn head_behind(log: &Log, query: &Query, options: &ReadOptions, is_behind: bool) -> SequenceNumber {
+    let head = Plain.head(log, query, options);
+    if is_behind { head.min(acknowledged(log)) } else { head }
+}
+
+fn select_behind(
+    log: &Log,
+    query: &Query,
+    options: &ReadOptions,
+    is_behind: bool,
+) -> Result<Vec<StoredEvent>> {
+    if !is_behind {
+        return Plain.select(log, query, options);
+    }
+    let seen = acknowledged(log);
+    select_without(log, query, options, |event| event.sequence_number > seen)
+}
+
+fn is_from_end(query: &Query, options: &ReadOptions) -> bool {
+    is_of_stream(query) && options.direction == Direction::Backward && options.limit != Some(1)
+}
+
+fn is_of_stream(query: &Query) -> bool {
+    let [item] = query.items() else { return false };
+    matches!(item.source, Source::Stream(_)) && *item == QueryItem::new(item.source.clone())
+}
+
+fn is_of_log(query: &Query) -> bool {
+    *query == Query::All || *query == Query::from(Source::Log)
+}
+
+fn is_latest(options: &ReadOptions) -> bool {
+    *options == ReadOptions::last(1)
+}
+
+/// Events that the list of their stream lacks until this is dropped.
+struct Late<'a> {
+    shared: &'a Shared,
+    ids: Vec<EventId>,
+}
+
+impl<'a> Late<'a> {
+    fn new(shared: &'a Shared, events: &[StoredEvent]) -> Self {
+        let ids: Vec<_> = events.iter().map(StoredEvent::id).collect();
+        shared.log().hidden.extend(ids.iter().map(|id| (*id, u64::MAX)));
+        Self { shared, ids }
+    }
+}
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        let mut log = self.shared.log();
+        log.hidden.retain(|id, _| !self.ids.contains(id));
     }
 }
 

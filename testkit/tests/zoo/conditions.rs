@@ -313,6 +313,16 @@ bent_specimens! {
         }
     }
 
+    /// Whether a stream is empty is looked up among its last 1,024 positions.
+    LongStreamsEmpty caught by ["cond.stream_is_empty"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            match &write.condition {
+                WriteCondition::StreamIsEmpty if log.len_of(&write.stream) > 1_024 => Ok(()),
+                _ => Plain.judge(log, write),
+            }
+        }
+    }
+
     /// A stream exists once an append to it was tried.
     ExistsOnceTried { tried: Mutex<HashSet<StreamId>> } caught by ["cond.stream_exists"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
@@ -335,9 +345,19 @@ bent_specimens! {
     }
 
     /// Of a composition inside a composition inside a composition only the first part is judged.
-    DeepPartsCut caught by ["cond.composite", "cond.random"] {
+    DeepPartsCut caught by ["cond.composite", "model.sequential"] {
         fn judge(&self, log: &Log, write: &Append) -> Result<()> {
-            judge_as(log, write, cut(&write.condition, 0))
+            judge_as(log, write, cut(&write.condition, 2))
+        }
+    }
+
+    /// The same one composition deeper, where no query is asked.
+    DeeperPartsCut caught by ["model.sequential"] {
+        fn judge(&self, log: &Log, write: &Append) -> Result<()> {
+            if !write.condition.queries().is_empty() {
+                return Plain.judge(log, write);
+            }
+            judge_as(log, write, cut(&write.condition, 3))
         }
     }
 
@@ -420,11 +440,11 @@ bent_specimens! {
     }
 }
 
-/// The condition without all but the first part of what is three deep.
-fn cut(condition: &WriteCondition, depth: usize) -> WriteCondition {
+/// The condition without all but the first part of what is so deep in compositions.
+fn cut(condition: &WriteCondition, whole: usize) -> WriteCondition {
     let parts = |parts: &[WriteCondition]| -> Vec<WriteCondition> {
-        let count = if depth >= 2 { 1 } else { parts.len() };
-        parts.iter().take(count).map(|part| cut(part, depth + 1)).collect()
+        let count = if whole == 0 { 1 } else { parts.len() };
+        parts.iter().take(count).map(|part| cut(part, whole.saturating_sub(1))).collect()
     };
     match condition {
         WriteCondition::All(all) => WriteCondition::All(parts(all)),

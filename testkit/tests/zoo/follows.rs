@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annals::adapter::{Bell, Wake, follow};
 use annals::{
-    Append, Capabilities, Error, EventPages, Order, Query, ReadOptions, Result, SequenceNumber,
-    StoredEvent,
+    Append, Capabilities, Error, EventPages, Order, Page, Query, ReadOptions, Result,
+    SequenceNumber, StoredEvent,
 };
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -47,6 +47,23 @@ fn right(
 
 fn before(number: SequenceNumber) -> SequenceNumber {
     number.prev().unwrap_or(number)
+}
+
+/// The last number of an append that is about to be committed, until this is dropped.
+struct Taken<'a>(&'a Shared);
+
+impl<'a> Taken<'a> {
+    fn new(shared: &'a Shared, prepared: &[StoredEvent]) -> Self {
+        let last = prepared.last().map_or(0, |event| event.sequence_number.value());
+        shared.counter.store(last, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.counter.store(0, Ordering::SeqCst);
+    }
 }
 
 bent_specimens! {
@@ -94,6 +111,36 @@ bent_specimens! {
             resuming(shared, size, query, options, |shared, it| {
                 it.after = it.after.max(before(SequenceNumber::new(shared.log().last)));
             })
+        }
+    }
+
+    /// A follow of names that begins while an append is about to be committed goes on behind it.
+    FollowBeginsBehindCommit caught by ["follow.race"] {
+        async fn commit(&self, shared: &Arc<Shared>, _: &[Append], prepared: &[StoredEvent]) -> Result<()> {
+            shared.pass_gate().await;
+            let _taken = Taken::new(shared, prepared);
+            dawdle().await;
+            shared.log().push_all(prepared);
+            Ok(())
+        }
+
+        fn follow(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let of = Arc::clone(shared);
+            let mut first = true;
+            let read = move |query: Query, options| {
+                let is_named = query.items().iter().any(|item| item.names.is_some());
+                let pages = Plain::read(&Arc::new(Plain), &of, size, query, options);
+                if !std::mem::take(&mut first) || !is_named {
+                    return pages;
+                }
+                let of = Arc::clone(&of);
+                let behind = move |page: Page| {
+                    let taken = SequenceNumber::new(of.counter.load(Ordering::SeqCst));
+                    but(&page, |it| it.through = it.through.max(taken))
+                };
+                pages.map(move |page| page.map(&behind)).boxed()
+            };
+            follow(query, options, read, waits(shared, 1))
         }
     }
 
@@ -294,6 +341,30 @@ bent_specimens! {
     /// Close does nothing.
     CloseDoesNothing caught by ["close.calls", "close.reads", "close.follows", "close.dropped"] {
         async fn close(&self, _: &Arc<Shared>, _: &AtomicBool) {}
+    }
+
+    /// The first append opens the store, also after close.
+    CloseOfUnused { used: AtomicBool, closing: AtomicBool } caught by ["close.calls"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            if self.used.swap(true, Ordering::SeqCst) && self.closing.load(Ordering::SeqCst) {
+                return Err(Error::closed(super::bent::NAME));
+            }
+            Plain.append(shared, writes).await
+        }
+
+        fn read(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            if self.used.load(Ordering::SeqCst) && self.closing.load(Ordering::SeqCst) {
+                return stream::iter([Err(Error::closed(super::bent::NAME))]).boxed();
+            }
+            Plain::read(&Arc::new(Plain), shared, size, query, options)
+        }
+
+        async fn close(&self, shared: &Arc<Shared>, closed: &AtomicBool) {
+            if self.used.load(Ordering::SeqCst) {
+                return Plain.close(shared, closed).await;
+            }
+            self.closing.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Reads that are open when the adapter is closed go on.

@@ -30,6 +30,20 @@ bent_specimens! {
         }
     }
 
+    /// In an empty log numbers go on behind the last one that the handle appended.
+    HeadRememberedOfNothing { last: AtomicU64 } caught by ["history.emptied"] {
+        fn number(&self, log: &Log, _: &StreamId, _nth: usize, nth_in_call: usize) -> SequenceNumber {
+            let last = if log.last == 0 { self.last.load(Ordering::SeqCst) } else { log.last };
+            SequenceNumber::new(last + 1 + nth_in_call as u64)
+        }
+
+        fn answer(&self, stored: Vec<StoredEvent>) -> Result<Vec<StoredEvent>> {
+            let last = stored.last().map_or(0, |event| event.sequence_number.value());
+            self.last.fetch_max(last, Ordering::SeqCst);
+            Ok(stored)
+        }
+    }
+
     /// Ends of streams are remembered, and conditions judged on them.
     EndsRemembered { ends: Mutex<HashMap<StreamId, Position>> } caught by ["history.append_after"] {
         fn facts(&self, log: &Log, write: &Append) -> Facts {

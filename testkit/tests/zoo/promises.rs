@@ -2,6 +2,8 @@
 //!
 //! `ANNALS_UPDATE_DOCS=1 cargo test -p annals-testkit --test zoo -- promises` writes it anew.
 
+use std::collections::BTreeSet;
+
 use annals_testkit::{Check, Class, Contract, Disturbance, Hook, Need, Storage};
 
 use crate::page::{self, Page};
@@ -14,6 +16,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
         the_page_is_as_the_contract_and_the_checks_say,
     ),
     ("promises::every_promise_has_a_required_check", every_promise_has_a_required_check),
+    ("promises::every_check_catches_something_alone", every_check_catches_something_alone),
     ("promises::the_contract_has_no_rule_without_checks", the_contract_has_no_rule_without_checks),
     ("promises::the_version_rises_with_the_checks", the_version_rises_with_the_checks),
     (
@@ -75,6 +78,7 @@ const VERSIONS: &[(u32, &str)] = &[
     (1, "c1480777-3450-56f4-a038-23b6ffdf20bf"),
     (2, "fb1d1ca5-b0fa-5c6f-a955-013ee380e15e"),
     (3, "4c476d8f-c4d4-523a-8379-8942fe063547"),
+    (4, "a1615433-1e7d-57d7-a0c4-3f2b8dd945dd"),
 ];
 
 fn the_version_rises_with_the_checks() {
@@ -103,6 +107,20 @@ fn every_promise_has_a_required_check() {
         };
         assert!(checks.iter().any(|check| binding(&check)), "{rule} has no required check");
     }
+}
+
+/// A check that others catch everything of is to be merged with them.
+fn every_check_catches_something_alone() {
+    let unproven = Storage::UNPROVEN.iter().map(|(id, _)| *id);
+    let alone = specimens().filter_map(|specimen| match specimen.caught_by {
+        [one] => Some(*one),
+        _ => None,
+    });
+    let needed: BTreeSet<&str> = alone.chain(unproven).collect();
+    let checks = checks();
+    let ids = checks.iter().map(|check| check.id);
+    let redundant: Vec<_> = ids.filter(|id| !needed.contains(id)).collect();
+    assert!(redundant.is_empty(), "no specimen is caught by these alone: {redundant:?}");
 }
 
 fn the_contract_has_no_rule_without_checks() {

@@ -260,6 +260,14 @@ bent_specimens! {
         }
     }
 
+    /// A read of several items from the end does not begin at its upper bound.
+    ItemsFromTheEnd caught by ["scan.random"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let is_merged = (3..5).contains(&query.items().len()) && options.direction == Direction::Backward;
+            Plain.select(log, query, &but(options, |it| if is_merged { it.until = None }))
+        }
+    }
+
     /// A read that goes on after the last event begins again.
     ResumeAtEndRestarts caught by ["scan.resume"] {
         fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {

@@ -65,6 +65,17 @@ fn up_to_zero(id: EventId) -> Vec<u8> {
 }
 
 bent_specimens! {
+    /// Of the names that a query asks for, those that have events are looked up, a thousand at most.
+    KnownNamesCut caught by ["scan.many_parts", "cond.many_parts"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            Plain.select(log, &with_known_names(log, query), options)
+        }
+
+        fn first_match(&self, log: &Log, _: &Append, query: &Query, after: SequenceNumber) -> Option<SequenceNumber> {
+            log.first_match(&with_known_names(log, query), after)
+        }
+    }
+
     /// Pages are cut at a mebibyte, and the event that did not fit is not read again.
     OverflowSkipped caught by ["scan.uneven"] {
         fn pages(&self, events: Vec<StoredEvent>, count: usize) -> Vec<Vec<StoredEvent>> {
@@ -428,5 +439,23 @@ fn first_items(query: &Query, count: usize) -> Query {
     match query {
         Query::All => Query::All,
         Query::AnyOf(_) => Query::any_of(query.items().iter().take(count).cloned()),
+    }
+}
+
+/// The query with a thousand of the names that the log has, if an item asks for more.
+fn with_known_names(log: &Log, query: &Query) -> Query {
+    let has = |name: &EventName| log.events.iter().any(|event| event.event.name == *name);
+    let cut = |item: &QueryItem| {
+        but(item, |it| {
+            if let Some(names) = it.names.as_mut().filter(|names| names.len() > 1_000) {
+                names.retain(has);
+                names.truncate(1_000);
+            }
+        })
+    };
+    if query.items().is_empty() {
+        query.clone()
+    } else {
+        Query::any_of(query.items().iter().map(cut))
     }
 }

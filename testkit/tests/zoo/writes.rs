@@ -24,6 +24,16 @@ bent_specimens! {
         }
     }
 
+    /// A batch of a few dozen events is sent as an array, and stored by the time at which they occurred.
+    ArraySortedByTime caught by ["append.batch_order"] {
+        fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {
+            let mut writes = writes.to_vec();
+            let arrays = writes.iter_mut().filter(|write| (14..40).contains(&write.events.len()));
+            arrays.for_each(|write| write.events.sort_by_key(|event| event.occurred_at));
+            Plain.prepare(log, &writes)
+        }
+    }
+
     /// Of a batch only the first 1,000 events are stored.
     BatchCutAt1000 caught by ["append.batch_sizes"] {
         fn prepare(&self, log: &mut Log, writes: &[Append]) -> Result<Vec<StoredEvent>> {

@@ -1,34 +1,19 @@
-//! Random appends under random conditions, compared with the model.
-
-use std::sync::Arc;
+//! Random appends under random conditions.
 
 use annals::Capabilities;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::engine::{Failure, Outcome};
 use crate::model::{Condition, Event, Item, Mark, NAMES, Op, Program, Scope, Write};
-use crate::subject::Context;
 
 const STREAMS: u8 = 4;
 const TAGS: u8 = 3;
 const OPERATIONS: u8 = 40;
 
-/// Programs of appends only, through two handles. With `queries` most leaves ask for matches.
-pub(crate) async fn decisions(cx: &Context, queries: bool) -> Outcome {
-    let handles = [cx.open().await?.adapter, cx.open().await?.adapter];
-    for seed in cx.cases(8) {
-        let capabilities = handles[0].capabilities();
-        let program =
-            Maker { random: StdRng::seed_from_u64(seed), capabilities, queries }.program();
-        if let Err(found) =
-            program.check_in(cx.namespace(), &handles.each_ref().map(Arc::clone)).await
-        {
-            return Err(Failure::new(&found.message).with_counterexample(found.to_source()));
-        }
-    }
-    Ok(())
+/// A program of appends only, for two handles. With `queries` most leaves ask for matches.
+pub(crate) fn decisions(seed: u64, capabilities: Capabilities, queries: bool) -> Program {
+    Maker { random: StdRng::seed_from_u64(seed), capabilities, queries }.program()
 }
 
 struct Maker {
