@@ -68,6 +68,7 @@ impl<S> Chaos<S> {
     }
 
     /// What it wraps.
+    #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
     }
