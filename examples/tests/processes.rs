@@ -210,16 +210,20 @@ async fn g1_g2_of_three_processes_one_is_killed_and_one_stopped_and_continued_ag
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn y9_a_mailer_that_is_killed_at_random_sends_each_letter_once_and_none_in_a_rebuild()
 -> Result<(), BoxError> {
-    const ORDERS: u32 = 60;
+    const FIRST: u32 = 60;
     let kills = common::often("ANNALS_KILLS", 20);
     let folder = TempDir::new()?;
     for (nth, name) in stores(folder.path()).await?.into_iter().enumerate() {
         let (log, state) = open(&name).await?;
-        orders::place(&log, 0..ORDERS).await?;
+        let mut placed = FIRST;
+        orders::place(&log, 0..placed).await?;
         let letters = folder.path().join(format!("letters-{nth}"));
         let path = letters.to_str().ok_or("a path")?;
         let lines = || std::fs::read_to_string(&letters).unwrap_or_default();
         for kill in 0..kills {
+            // So that it always has something to do.
+            orders::place(&log, placed..placed + 2).await?;
+            placed += 2;
             let mut mailer =
                 Process::start("mailer", &["--store", &name, "--letters", path, "--follow"]);
             // From before it opens the store until it has sent a few.
@@ -239,7 +243,7 @@ async fn y9_a_mailer_that_is_killed_at_random_sends_each_letter_once_and_none_in
                 .filter_map(|line| line.split(' ').nth(1).map(str::to_owned))
                 .collect();
             orders.sort_unstable();
-            let mut wanted: Vec<String> = (0..ORDERS).map(|number| format!("o-{number}")).collect();
+            let mut wanted: Vec<String> = (0..placed).map(|number| format!("o-{number}")).collect();
             wanted.sort_unstable();
             assert_eq!(orders, wanted);
             assert!(arguments.is_empty() || before == lines(), "a rebuild sends nothing");

@@ -94,7 +94,7 @@ pub use lock::{Keeper, Lock, Locks};
 pub use made::View;
 pub use parked::Parked;
 pub use partition::{Partition, Partitions, stream_hash};
-pub use policy::{LogUpTo, Out, Policy, PolicySink};
+pub use policy::{LogUpTo, Out, Policy, PolicySink, decided};
 pub use processor::Processor;
 pub use progress::Progress;
 pub use reaction::{Effects, Reaction, ReactionSink};

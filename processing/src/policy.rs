@@ -7,7 +7,7 @@ mod tracked;
 
 use std::sync::Arc;
 
-use annals::{BoxError, StoredEvent};
+use annals::{Append, BoxError, NewEvent, Position, StoredEvent, StreamId};
 use async_trait::async_trait;
 
 pub use log::LogUpTo;
@@ -57,6 +57,29 @@ pub trait Policy: Send + Sync + 'static {
         log: &LogUpTo,
         out: &mut Out,
     ) -> Result<(), BoxError>;
+
+    /// Decides what follows from an event that this policy appends itself, to `stream`: it is appended with it, together or
+    /// not at all. It is called for each event of a decision, also for those that it adds, in the order of the calls of
+    /// [`Out::append`]; `log` shows the log up to the input. Nothing follows by default.
+    ///
+    /// What follows has the ids and causes that it would have if `event` were the input. A policy that also reacts to such
+    /// an event when it comes from the log must decide the same there: then nothing is appended twice.
+    ///
+    /// # Errors
+    /// As [`react`](Self::react). A decision of more than 1,000 events that are added here is one, too: it may have no end.
+    ///
+    /// # Cancel safety
+    /// As [`react`](Self::react).
+    async fn react_to_own(
+        &self,
+        stream: &StreamId,
+        event: &NewEvent,
+        log: &LogUpTo,
+        out: &mut Out,
+    ) -> Result<(), BoxError> {
+        let _ = (stream, event, log, out);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -69,4 +92,51 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
     ) -> Result<(), BoxError> {
         (**self).react(event, log, out).await
     }
+
+    async fn react_to_own(
+        &self,
+        stream: &StreamId,
+        event: &NewEvent,
+        log: &LogUpTo,
+        out: &mut Out,
+    ) -> Result<(), BoxError> {
+        (**self).react_to_own(stream, event, log, out).await
+    }
+}
+
+/// How many events may follow from those that a decision appends itself.
+const MOST_OWN: usize = 1_000;
+
+/// What `policy` decides on `input`, as a processor of the name `name` appends it: what it reacts to the input, and to its
+/// own events. For tests of policies.
+///
+/// # Errors
+/// Those of the policy.
+///
+/// # Cancel safety
+/// It appends nothing: nothing is lost if it is dropped.
+pub async fn decided(
+    policy: &(impl Policy + ?Sized),
+    name: &str,
+    input: &StoredEvent,
+    log: &LogUpTo,
+) -> Result<Vec<Append>, BoxError> {
+    let mut out = Out::new(name, input);
+    policy.react(input, log, &mut out).await?;
+    let (mut nth, mut added) = (0, 0);
+    while let Some((stream, event)) = out.made(nth) {
+        // Only its id and its metadata say what it causes: it has no place in the log yet.
+        let (position, number) = (Position::new(0), input.sequence_number);
+        let as_input =
+            StoredEvent::new(event.clone(), stream.clone(), position, number, input.recorded_at);
+        let mut own = Out::new(name, &as_input);
+        policy.react_to_own(stream, event, log, &mut own).await?;
+        added += out.join(own)?;
+        if added > MOST_OWN {
+            let text = format!("more than {MOST_OWN} events follow from those of one decision");
+            return Err(text.into());
+        }
+        nth += 1;
+    }
+    Ok(out.into_appends())
 }

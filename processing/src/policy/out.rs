@@ -11,6 +11,8 @@ pub struct Out {
     nth: u64,
     context: Context,
     appends: Vec<Append>,
+    /// Where each event is, in the order of the calls: which append, and which event of it.
+    places: Vec<(usize, usize)>,
 }
 
 impl Out {
@@ -18,7 +20,8 @@ impl Out {
     #[must_use]
     pub fn new(policy: &str, input: &StoredEvent) -> Self {
         let base = input.id().derived_for(policy);
-        Self { base, nth: 0, context: Context::caused_by(input), appends: Vec::new() }
+        let (appends, places) = (Vec::new(), Vec::new());
+        Self { base, nth: 0, context: Context::caused_by(input), appends, places }
     }
 
     /// Appends `events` to `stream` if `condition` holds. All that a decision appends is appended together or not at all.
@@ -42,18 +45,47 @@ impl Out {
         }
         let append = Append::new(stream, made, condition);
         append.check_reserved()?;
-        match self.appends.iter_mut().find(|other| other.stream == append.stream) {
-            None => self.appends.push(append),
-            Some(other) if append.condition == WriteCondition::Always => {
+        self.add(append)?;
+        self.nth = nth;
+        Ok(())
+    }
+
+    fn add(&mut self, append: Append) -> Result<()> {
+        let count = append.events.len();
+        let mut others = self.appends.iter_mut().enumerate();
+        let (place, first) = match others.find(|(_, other)| other.stream == append.stream) {
+            None => {
+                self.appends.push(append);
+                (self.appends.len() - 1, 0)
+            }
+            Some((place, other)) if append.condition == WriteCondition::Always => {
+                let first = other.events.len();
                 other.events.extend(append.events);
+                (place, first)
             }
             Some(_) => {
                 let text = format!("one decision has two conditions on stream {}", append.stream);
                 return Err(Error::invalid(text));
             }
-        }
-        self.nth = nth;
+        };
+        self.places.extend((first..first + count).map(|nth| (place, nth)));
         Ok(())
+    }
+
+    /// Event `nth` of the decision and its stream, in the order of the calls.
+    pub(super) fn made(&self, nth: usize) -> Option<(&StreamId, &NewEvent)> {
+        let (place, nth) = self.places.get(nth)?;
+        let append = self.appends.get(*place)?;
+        Some((&append.stream, append.events.get(*nth)?))
+    }
+
+    /// Appends what follows from an event of this decision together with it; returns how many events that are.
+    pub(super) fn join(&mut self, own: Self) -> Result<usize> {
+        let count = own.places.len();
+        for append in own.appends {
+            self.add(append)?;
+        }
+        Ok(count)
     }
 
     /// The id that event `nth` of the decision gets, from 0: for what refers to it.

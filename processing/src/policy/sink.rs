@@ -14,7 +14,7 @@ use annals_state::{StateError, StateStore, Write};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 
-use super::{LogUpTo, Out, Policy};
+use super::{LogUpTo, Policy, decided};
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
 use crate::sink::{Batch, Sink, SinkError};
@@ -109,11 +109,9 @@ impl<P: Policy> PolicySink<P> {
         input: &'a StoredEvent,
     ) -> Result<Decided<'a>, SinkError> {
         let name = self.claim()?.processor();
-        let mut out = Out::new(name, input);
         let log = LogUpTo::new(&self.store, input);
-        let decided = self.policy.react(input, &log, &mut out).await;
-        decided.map_err(|error| failed(input, error))?;
-        let mut appends = out.into_appends();
+        let decided = decided(&self.policy, name, input, &log).await;
+        let mut appends = decided.map_err(|error| failed(input, error))?;
         if appends.iter().all(|append| append.events.is_empty()) {
             appends.clear();
         }

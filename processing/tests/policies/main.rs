@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod narrow;
+mod own;
 #[path = "../support/mod.rs"]
 mod support;
 mod wild;

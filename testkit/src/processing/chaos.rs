@@ -42,7 +42,7 @@ impl Odds {
 /// that it wraps. Clones share the dice.
 #[derive(Debug, Clone)]
 pub struct Chaos<S> {
-    inner: S,
+    inner: Arc<S>,
     dice: Arc<Mutex<(StdRng, Odds)>>,
     outside: Outside,
 }
@@ -51,7 +51,7 @@ impl<S> Chaos<S> {
     /// Wraps `inner`, with dice of this seed.
     pub fn new(inner: S, seed: u64, odds: Odds) -> Self {
         let dice = Arc::new(Mutex::new((StdRng::seed_from_u64(seed), odds)));
-        Self { inner, dice, outside: Outside::default() }
+        Self { inner: Arc::new(inner), dice, outside: Outside::default() }
     }
 
     /// Counts the calls that the inner store has not answered: an [`Interleaving`](super::Interleaving) waits for them.
@@ -68,13 +68,14 @@ impl<S> Chaos<S> {
     }
 
     /// What it wraps.
+    #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
     }
 
     /// The same without what it wraps, for pages.
     fn of_pages(&self) -> Chaos<()> {
-        Chaos { inner: (), dice: Arc::clone(&self.dice), outside: self.outside.clone() }
+        Chaos { inner: Arc::new(()), dice: Arc::clone(&self.dice), outside: self.outside.clone() }
     }
 
     fn roll<T>(&self, draw: impl FnOnce(&mut StdRng, Odds) -> T) -> T {
@@ -137,7 +138,8 @@ impl<S: StateStore> StateStore for Chaos<S> {
             Fate::Lost => return Err(StateError::outcome_unknown(AWAY)),
             Fate::Made | Fate::Answered => {}
         }
-        self.outside.wait_for(self.inner.commit(commit)).await?;
+        let inner = Arc::clone(&self.inner);
+        self.outside.answer(async move { inner.commit(commit).await }).await?;
         self.wait().await;
         match fate {
             Fate::Made => Err(StateError::outcome_unknown(AWAY)),
@@ -150,7 +152,8 @@ impl<S: StateStore> StateStore for Chaos<S> {
         if self.is_unavailable() {
             return Err(StateError::unavailable(AWAY));
         }
-        let got = self.outside.wait_for(self.inner.get(keys)).await;
+        let inner = Arc::clone(&self.inner);
+        let got = self.outside.answer(async move { inner.get(keys).await }).await;
         self.wait().await;
         got
     }
@@ -166,7 +169,8 @@ impl<S: StateStore> StateStore for Chaos<S> {
             if chaos.is_unavailable() {
                 return Some((Err(StateError::unavailable(AWAY)), (pages, chaos, true)));
             }
-            let page = chaos.outside.wait_for(pages.next()).await;
+            let next = async move { (pages.next().await, pages) };
+            let (page, pages) = chaos.outside.answer(next).await;
             page.map(|page| (page, (pages, chaos, false)))
         })
         .boxed()
@@ -195,7 +199,8 @@ impl<A: StorageAdapter> StorageAdapter for Chaos<A> {
             Fate::Lost => return Err(Error::outcome_unknown(AWAY)),
             Fate::Made | Fate::Answered => {}
         }
-        let stored = self.outside.wait_for(self.inner.append(writes)).await?;
+        let inner = Arc::clone(&self.inner);
+        let stored = self.outside.answer(async move { inner.append(writes).await }).await?;
         self.wait().await;
         match fate {
             Fate::Made => Err(Error::outcome_unknown(AWAY)),
@@ -216,8 +221,11 @@ impl<A: StorageAdapter> StorageAdapter for Chaos<A> {
             if chaos.is_unavailable() {
                 return Some((Err(Error::unavailable(AWAY)), (pages, chaos, true, false)));
             }
-            let page =
-                if waits { pages.next().await } else { chaos.outside.wait_for(pages.next()).await };
+            let (page, pages) = if waits {
+                (pages.next().await, pages)
+            } else {
+                chaos.outside.answer(async move { (pages.next().await, pages) }).await
+            };
             let page = page?;
             let waits = follows && page.as_ref().is_ok_and(|page| page.at_head);
             Some((page, (pages, chaos, false, waits)))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use annals::{Append, BoxError, EventStore, NewEvent, StoredEvent, StreamId, WriteCondition};
-use annals_processing::{LogUpTo, Out, Policy, Step, Workflow, recorded};
+use annals_processing::{LogUpTo, Policy, Step, Workflow, decided, recorded};
 use futures_executor::block_on;
 
 /// A policy, and a log whose events a test provides.
@@ -148,10 +148,9 @@ impl<P: Policy> GivenPolicy<P> {
     }
 
     fn decide(&self, event: &StoredEvent) -> Result<Vec<Append>, String> {
-        let mut out = Out::new(&self.name, event);
         let log = LogUpTo::new(&self.store, event);
-        let decided = block_on(self.policy.react(event, &log, &mut out));
-        decided.map(|()| out.into_appends()).map_err(|error| error.to_string())
+        let decided = decided(&self.policy, &self.name, event, &log);
+        block_on(decided).map_err(|error| error.to_string())
     }
 }
 

@@ -141,7 +141,14 @@ impl<'a> Bench<'a> {
         nodes.iter().map(|node| self.has(*node).len()).collect()
     }
 
+    /// Ends a node. What the stores do for it is done, and nobody has the answers: time that passes counts from here.
     pub(super) fn kill(&mut self, node: usize) {
+        self.tasks.answers();
+        self.tasks.kill(self.nodes[node].task);
+    }
+
+    /// Ends a node, also while a store works for it.
+    pub(super) fn cut(&mut self, node: usize) {
         self.tasks.kill(self.nodes[node].task);
     }
 

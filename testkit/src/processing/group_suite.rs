@@ -236,7 +236,7 @@ fn order(harness: &dyn GroupHarness, seed: u64) -> Result<(), String> {
         bench.tasks.steps(steps);
         let gone = nodes.remove(0);
         if round % 2 == 0 {
-            bench.kill(gone);
+            bench.cut(gone);
         } else {
             bench.nodes[gone].handle.stop();
         }
@@ -284,7 +284,7 @@ fn schedules(harness: &dyn GroupHarness, seed: u64) -> Result<(), String> {
         bench.tasks.steps(steps);
         let nth = bench.tasks.draw(bench.nodes.len());
         match bench.tasks.draw(8) {
-            0 => bench.kill(nth),
+            0 => bench.cut(nth),
             1 => bench.nodes[nth].handle.stop(),
             2 | 3 => {
                 bench.freeze(nth);

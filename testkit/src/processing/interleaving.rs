@@ -1,12 +1,15 @@
 //! An executor whose order a seed decides.
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -26,7 +29,7 @@ use super::timer::ManualTimer;
 /// assert_eq!(tasks.block_on(async move { hour.await; 42 }), 42);
 /// ```
 ///
-/// Calls that are answered by a thread or a server are waited for in real time, if they are counted by
+/// Calls that are answered by a thread or a server are waited for in real time, if they are noted
 /// [`outside`](Self::outside), as [`Chaos`](super::Chaos) does.
 pub struct Interleaving {
     random: StdRng,
@@ -37,38 +40,164 @@ pub struct Interleaving {
     patience: Duration,
 }
 
-/// Counts the calls that wait for something outside of the interleaving. Clones are the same counter.
+/// Knows the calls that wait for something outside of the interleaving. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Outside(Arc<Waits>);
 
 #[derive(Debug, Default)]
 struct Waits {
-    calls: AtomicUsize,
-    woken: Mutex<()>,
+    calls: Mutex<Vec<Arc<Call>>>,
     wakes: Condvar,
 }
 
 impl Outside {
     /// Waits for `call`, which something outside answers.
     pub(super) async fn wait_for<T>(&self, call: impl Future<Output = T>) -> T {
-        let _call = Call::begin(self);
-        call.await
+        let begun = Begun::new(self, None);
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            let waker = begun.call.polled_by(context.waker());
+            call.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await
+    }
+
+    /// As [`wait_for`](Self::wait_for); the call goes on while who waits for it is frozen, so that it keeps nothing that
+    /// others wait for.
+    pub(super) async fn answer<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let slot = Arc::new(Mutex::new(None));
+        let answer = Arc::clone(&slot);
+        let answered = async move {
+            let value = call.await;
+            *locked(&answer) = Some(value);
+        };
+        let begun = Begun::new(self, Some(answered.boxed()));
+        poll_fn(|context| {
+            locked(&begun.call.waker).clone_from(context.waker());
+            begun.call.go_on();
+            locked(&slot).take().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Call>>> {
+        locked(&self.0.calls)
+    }
+
+    /// Something was woken.
+    fn notify(&self) {
+        // Who looks for what was woken holds them until it waits.
+        drop(self.lock());
+        self.0.wakes.notify_all();
+    }
+
+    /// Waits until `is_enough`, and for at most `idle` if nothing outside works on a call.
+    fn wait(&self, is_enough: impl Fn() -> bool, idle: Duration) {
+        loop {
+            let all = self.lock().clone();
+            all.iter().for_each(Call::go_on);
+            drop(all);
+            let calls = self.lock();
+            if calls.iter().any(|call| call.can_go_on()) {
+                continue;
+            }
+            let is_called = calls.iter().any(|call| !call.is_woken.load(Ordering::SeqCst));
+            let limit = if is_called { MOST_WAIT } else { idle };
+            if is_enough() || limit.is_zero() {
+                return;
+            }
+            let waited = self.0.wakes.wait_timeout(calls, limit);
+            let (calls, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(calls);
+            if outcome.timed_out() {
+                assert!(!is_called, "a store does not answer");
+                return;
+            }
+        }
     }
 }
 
-/// A call that is not answered yet.
-struct Call<'a>(&'a Outside);
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-impl<'a> Call<'a> {
-    fn begin(outside: &'a Outside) -> Self {
-        outside.0.calls.fetch_add(1, Ordering::SeqCst);
-        Self(outside)
+/// A call that something outside works on, from a poll until it wakes who polled.
+struct Call {
+    is_woken: AtomicBool,
+    waker: Mutex<Waker>,
+    outside: Outside,
+    /// The call itself, unless who waits for it polls it. Only the thread of the interleaving locks it.
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Call {
+    fn polled_by(self: &Arc<Self>, waker: &Waker) -> Waker {
+        locked(&self.waker).clone_from(waker);
+        self.is_woken.store(false, Ordering::SeqCst);
+        Waker::from(Arc::clone(self))
+    }
+
+    fn can_go_on(&self) -> bool {
+        self.is_woken.load(Ordering::SeqCst) && locked(&self.future).is_some()
+    }
+
+    fn go_on(self: &Arc<Self>) {
+        if !self.can_go_on() {
+            return;
+        }
+        self.is_woken.store(false, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(self));
+        let mut future = locked(&self.future);
+        let polled =
+            future.as_mut().map(|call| call.as_mut().poll(&mut Context::from_waker(&waker)));
+        if polled.is_some_and(|polled| polled.is_ready()) {
+            *future = None;
+            waker.wake();
+        }
     }
 }
 
-impl Drop for Call<'_> {
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        let waker = locked(&self.waker).clone();
+        waker.wake();
+        // Who waits for it may have been woken for something else before, which says nothing again.
+        self.outside.notify();
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("is_woken", &self.is_woken).finish_non_exhaustive()
+    }
+}
+
+/// A call that has begun; dropped, it is over.
+struct Begun<'a> {
+    outside: &'a Outside,
+    call: Arc<Call>,
+}
+
+impl<'a> Begun<'a> {
+    fn new(outside: &'a Outside, future: Option<BoxFuture<'static, ()>>) -> Self {
+        let (waker, future) = (Mutex::new(Waker::noop().clone()), Mutex::new(future));
+        let (is_woken, clone) = (AtomicBool::new(true), outside.clone());
+        let call = Arc::new(Call { is_woken, waker, outside: clone, future });
+        outside.lock().push(Arc::clone(&call));
+        Self { outside, call }
+    }
+}
+
+impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.0.0.calls.fetch_sub(1, Ordering::SeqCst);
+        self.outside.lock().retain(|call| !Arc::ptr_eq(call, &self.call));
+        // Wakers may keep the call.
+        let future = locked(&self.call.future).take();
+        drop(future);
     }
 }
 
@@ -91,9 +220,7 @@ struct Woken {
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.is_woken.store(true, Ordering::SeqCst);
-        let Waits { woken, wakes, .. } = &*self.outside.0;
-        drop(woken.lock().unwrap_or_else(PoisonError::into_inner));
-        wakes.notify_all();
+        self.outside.notify();
     }
 }
 
@@ -123,7 +250,7 @@ impl Interleaving {
         self
     }
 
-    /// Counts calls that something outside answers: the timer does not move while there is one.
+    /// Where calls are noted that something outside answers: the timer does not move while it works on one.
     #[must_use]
     pub fn outside(&self) -> Outside {
         self.outside.clone()
@@ -181,25 +308,16 @@ impl Interleaving {
 
     /// Those that were woken, once what is outside has answered.
     fn awaited(&self) -> Vec<usize> {
-        let Waits { calls, woken, wakes } = &*self.outside.0;
-        let limit = match calls.load(Ordering::SeqCst) {
-            0 => self.patience,
-            _ => MOST_WAIT,
-        };
-        let mut guard = woken.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let ready = self.ready();
-            if !ready.is_empty() || limit.is_zero() {
-                return ready;
-            }
-            let waited = wakes.wait_timeout(guard, limit);
-            let (again, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
-            guard = again;
-            if outcome.timed_out() {
-                assert!(limit != MOST_WAIT, "a store does not answer");
-                return self.ready();
-            }
-        }
+        self.outside.wait(|| !self.ready().is_empty(), self.patience);
+        self.ready()
+    }
+
+    /// Waits until nothing outside works on a call any more. Nobody takes the answers meanwhile.
+    ///
+    /// # Panics
+    /// If a store outside does not answer within two minutes.
+    pub(super) fn answers(&self) {
+        self.outside.wait(|| false, Duration::ZERO);
     }
 
     /// Does one step; `false` if nothing can happen any more.
@@ -260,7 +378,7 @@ impl fmt::Debug for Interleaving {
 /// Lets other tasks run.
 pub(super) async fn yield_now() {
     let mut yielded = false;
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }

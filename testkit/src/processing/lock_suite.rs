@@ -189,6 +189,7 @@ fn dropped(harness: &dyn LockHarness, seed: u64) -> Result<(), String> {
             std::future::pending::<()>().await;
         });
         bench.tasks.steps(steps);
+        bench.tasks.answers();
         bench.tasks.kill(task);
         let (lock, took) = bench.wait_for(&second, BEAT * 3)?;
         if lock.is_none() {
@@ -206,6 +207,7 @@ fn crash(harness: &dyn LockHarness, seed: u64) -> Result<(), String> {
     if bench.try_lock(&second)?.is_some() {
         return Err("who beats has lost the lock".into());
     }
+    bench.tasks.answers();
     bench.tasks.kill(first.keeper);
     let (lock, took) = bench.wait_for(&second, BEAT * 60)?;
     // Nothing of the program that crashed runs any more.
