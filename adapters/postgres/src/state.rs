@@ -1,6 +1,7 @@
 //! The state store in the database of the log: documents beside events.
 
 mod call;
+mod direct;
 #[cfg(feature = "views")]
 pub(crate) mod inline;
 pub(crate) mod part;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::generate::valid;
-use annals::Payload;
+use crate::state::hook::{Cut, Hook, Work};
+use annals::{BoxError, Payload};
 use annals_state::{
     CollectionName, Commit, DocumentId, DocumentKey, Expected, IndexName, Revision, Scan, Scanned,
     StateStore, Write, get_all,
@@ -18,13 +19,35 @@ pub struct State;
 /// A state store of any kind.
 pub type Store = Arc<dyn StateStore>;
 
-/// How checks get at a store.
+/// How checks get at a store. Only [`open`](Self::open) is required; each hook unlocks checks of its own, which are otherwise
+/// reported as not run.
 #[async_trait]
 pub trait Open: Send + Sync + 'static {
     /// A handle to the store of this namespace: each time to the same one, and to what it kept if all handles were
     /// closed. A store that is not `durable` may be empty then. Checks use names of their own, so a store that outlives
     /// its handles may be the same for all namespaces; one that a handle closes for all others may not.
     async fn open(&self, namespace: &str) -> Store;
+
+    /// The hooks that this harness offers.
+    fn hooks(&self) -> &[Hook] {
+        &[]
+    }
+
+    /// Lets `work` commit to the store of its namespace until so many commits were acknowledged, kills what keeps the store
+    /// as `kill -9` does, and returns what the work said; for [`Hook::Kill`]. That is the process of a store that lives in
+    /// one, see [`Work::kill_child`], or the server of one that has a server: [`Work::run`] ends when that is gone, and it
+    /// is started again. [`open`](Self::open) of the same namespace then opens what survived.
+    async fn kill(&self, work: &Work, acknowledged: usize) -> Result<Vec<String>, BoxError> {
+        let _ = (work, acknowledged);
+        Err("the harness kills nothing".into())
+    }
+
+    /// Opens the store of a namespace over a way that can be cut; for [`Hook::Cut`]. What [`open`](Self::open) returns has
+    /// another way.
+    async fn open_cut(&self, namespace: &str) -> Result<(Store, Arc<dyn Cut>), BoxError> {
+        let _ = namespace;
+        Err("the harness cuts nothing".into())
+    }
 }
 
 /// What a check works with: a store, and a collection of its own.

@@ -9,9 +9,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::engine::{self, Class, Contract, Missing, Never, Outcome, Rule};
+use crate::engine::{self, Class, Contract, Missing, Outcome, Rule};
 use crate::state::context::{Context, Open, State};
-use crate::state::{bounds, commits, handles, history, model, races, reads};
+use crate::state::hook::Hook;
+use crate::state::{bounds, commits, disturbed, handles, history, model, races, reads};
 
 /// A check of state stores.
 pub type Check = engine::Check<State>;
@@ -24,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 impl Contract for State {
     const NAME: &'static str = "annals-testkit state";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const RULES: &'static [Rule] = &[
         Rule::new("ST1", "all or nothing"),
         Rule::new("ST2", "one winner, and Conflict for the others"),
@@ -42,11 +43,11 @@ impl Contract for State {
     ];
     type Harness = dyn Open;
     type Capabilities = StateCapabilities;
-    type Need = Never;
+    type Need = Hook;
     type Shared = ();
 
     fn checks() -> Vec<Check> {
-        CHECKS.to_vec()
+        [CHECKS, DISTURBED].concat()
     }
 
     fn declared(context: &engine::Context<Self>) -> BoxFuture<'_, Outcome<StateCapabilities>> {
@@ -57,8 +58,14 @@ impl Contract for State {
         .boxed()
     }
 
-    fn missing(need: Never, _: &StateCapabilities, _: &dyn Open) -> Option<Missing> {
-        match need {}
+    fn missing(need: Hook, _: &StateCapabilities, harness: &dyn Open) -> Option<Missing> {
+        let text = || Missing::Hook(format!("the harness offers no {need:?}"));
+        (!harness.hooks().contains(&need)).then(text)
+    }
+
+    /// Servers that start, and connections that are found to be cut, take their time.
+    fn is_slow(_: Hook) -> bool {
+        true
     }
 
     fn pace(context: &engine::Context<Self>) -> BoxFuture<'_, Option<Duration>> {
@@ -88,6 +95,26 @@ pub fn suite(name: impl Into<String>, harness: impl Open) -> Suite {
 pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     engine::main_of_each(suites)
 }
+
+/// Checks that need a hook.
+const DISTURBED: &[Check] = &[
+    Check {
+        id: "dur.kill9",
+        about: "after kill -9 under load: what was acknowledged is there, the rest whole or absent",
+        rules: &["ST1", "ST3", "ST13"],
+        class: Class::Stochastic,
+        needs: &[Hook::Kill],
+        run: |context| disturbed::kill9(Context::new(context)).boxed(),
+    },
+    Check {
+        id: "fault.cut",
+        about: "over a way that is cut anywhere a commit is whole or absent, and its outcome is said as it is",
+        rules: &["ST1", "ST4"],
+        class: Class::Stochastic,
+        needs: &[Hook::Cut],
+        run: |context| disturbed::cut(Context::new(context)).boxed(),
+    },
+];
 
 macro_rules! checks {
     ($($id:literal [$($rule:ident)+] $class:ident $module:ident::$function:ident, $about:literal;)*) => {

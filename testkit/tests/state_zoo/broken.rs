@@ -10,11 +10,11 @@ use annals_state::{
     Result, Revision, Scan, Scanned, StateCapabilities, StateError, StateStore, Write, async_trait,
     get_all,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::Fault;
-use crate::parts::{Locks, connection, counted};
+use crate::parts::{Locks, bodies, connection, counted, split};
 
 #[derive(Debug)]
 pub(crate) struct Broken {
@@ -28,20 +28,12 @@ pub(crate) struct Broken {
     /// The documents that commits have locked.
     locked: Mutex<HashSet<DocumentKey>>,
     connections: Arc<Semaphore>,
+    /// What was acknowledged, where a crash loses the last of it.
+    made: Mutex<Vec<Commit>>,
 }
 
-fn split(commit: &Commit) -> impl Iterator<Item = Commit> + use<> {
-    let revision = commit.revision;
-    commit.writes.clone().into_iter().map(move |write| Commit::with_revision(revision, [write]))
-}
-
-fn bodies(commit: &mut Commit, change: impl Fn(&Payload) -> Payload) {
-    for write in &mut commit.writes {
-        if let Change::Put { body, .. } = &mut write.change {
-            *body = change(body);
-        }
-    }
-}
+/// How many commits are not durable yet, where they are acknowledged before.
+const LATE: usize = 2;
 
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
@@ -54,7 +46,22 @@ impl Broken {
             busy: tokio::sync::Mutex::default(),
             locked: Mutex::default(),
             connections: Arc::new(Semaphore::new(8)),
+            made: Mutex::default(),
         }
+    }
+
+    /// What is there after a crash.
+    pub(crate) fn crashed(&self) -> Self {
+        if self.fault != Fault::AcknowledgesBeforeSync {
+            return Self { inner: self.inner.clone(), ..Self::new(self.fault) };
+        }
+        let mut made = self.made.lock().unwrap().clone();
+        made.truncate(made.len().saturating_sub(LATE));
+        let left = Self { made: Mutex::new(made.clone()), ..Self::new(self.fault) };
+        for commit in made {
+            left.inner.commit(commit).now_or_never().unwrap().unwrap();
+        }
+        left
     }
 
     async fn found(&self, commit: &Commit) -> Result<Vec<Option<Revision>>> {
@@ -390,6 +397,11 @@ impl StateStore for Broken {
                         == Some(commit.revision)
                 });
                 if again { self.force(commit).await } else { self.inner.commit(commit).await }
+            }
+            Fault::AcknowledgesBeforeSync => {
+                self.inner.commit(commit.clone()).await?;
+                self.made.lock().unwrap().push(commit);
+                Ok(())
             }
             _ => self.inner.commit(commit).await,
         }

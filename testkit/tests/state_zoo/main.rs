@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use annals::BoxError;
 use annals_state::StateStore;
 use annals_state::async_trait;
 use annals_testkit::engine::{Specimen, Zoo};
-use annals_testkit::state::{Open, State, Store, suite};
+use annals_testkit::state::{Cut, Hook, Open, State, Store, Work, suite};
 use futures_util::FutureExt;
 
 mod broken;
@@ -19,6 +20,7 @@ mod parts;
 
 use broken::Broken;
 use page::Page;
+use parts::Way;
 
 /// Faults, each with what it does and the checks that must catch it.
 macro_rules! faults {
@@ -83,6 +85,10 @@ faults! {
     PagesByNumber, "Counts how many documents a scan has returned, and leaves out so many of those that are there.", ["scan.beside_commits"];
     ScanHoldsConnection, "Holds one of eight connections from a scan's first page to its last.", ["scan.holds_nothing"];
     LosesOnClose, "Declares that it survives, and forgets everything when it is closed.", ["open.again"];
+    AcknowledgesBeforeSync, "Acknowledges a commit before it is durable.", ["dur.kill9"];
+    HalfOnCut, "Makes half of a commit whose connection is cut.", ["fault.cut"];
+    PromisesNothingOnCut, "Promises that nothing was made when the connection is cut before the answer.", ["fault.cut"];
+    AcknowledgesOnCut, "Takes a commit for made that did not reach the store.", ["fault.cut"];
 }
 
 /// A store for each namespace, until it is closed.
@@ -98,6 +104,30 @@ impl Open for Opener {
             *kept = made();
         }
         Arc::clone(kept) as Store
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Kill, Hook::Cut]
+    }
+
+    async fn kill(&self, work: &Work, acknowledged: usize) -> Result<Vec<String>, BoxError> {
+        let said = Mutex::new(Vec::new());
+        let say = |line| {
+            let mut said = said.lock().unwrap();
+            said.push(line);
+            said.len() < acknowledged
+        };
+        work.run(self.open(work.namespace()).await, &say).await;
+        let mut stores = self.0.lock().unwrap();
+        if let Some(kept) = stores.get_mut(work.namespace()) {
+            *kept = Arc::new(kept.crashed());
+        }
+        Ok(said.into_inner().unwrap())
+    }
+
+    async fn open_cut(&self, namespace: &str) -> Result<(Store, Arc<dyn Cut>), BoxError> {
+        let way = Arc::new(Way::new(self.open(namespace).await, self.1));
+        Ok((Arc::clone(&way) as Store, way))
     }
 }
 
@@ -119,12 +149,13 @@ fn page() -> Page<State> {
         head: HEAD,
         contract: include_str!("../../../state/src/store.rs"),
         specimens: SPECIMENS.to_vec(),
-        words: |need| match need {},
+        words: |need| format!("the hook `{need:?}`"),
     }
 }
 
 /// The checks of each version of the suite, as a digest of what the page says of them.
-const VERSIONS: &[(u32, &str)] = &[(1, "9b87e5ec-d77e-5aa4-80d3-2fe49f4702c7")];
+const VERSIONS: &[(u32, &str)] =
+    &[(1, "9b87e5ec-d77e-5aa4-80d3-2fe49f4702c7"), (2, "8424f9a4-c293-5630-906a-1d67e44ff808")];
 
 fn main() -> ExitCode {
     Zoo::new(SPECIMENS.iter().copied())

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::connection::session::{Session, Value};
 use crate::error::Outcome;
+use crate::state::direct;
 use crate::state::statements::Statements;
 
 /// What the function is called with: one row for each write that says something, in the order of their documents.
@@ -134,7 +135,7 @@ pub(super) async fn commit(
     if columns.writes.is_empty() {
         return Ok(outcomes);
     }
-    let patience = patience.as_millis().max(1).to_string();
+    let patience = direct::setting(patience);
     let values: [Value<'_>; 17] = [
         (&columns.collections, Type::TEXT_ARRAY),
         (&columns.ids, Type::TEXT_ARRAY),

@@ -4,6 +4,7 @@ use annals_sql::documents::Tables as Shape;
 use annals_state::StateCapabilities;
 
 use crate::schema::tables::Tables;
+use crate::state::direct::Direct;
 
 pub(super) const CAPABILITIES: StateCapabilities = StateCapabilities::NONE
     .with_durable(true)
@@ -15,6 +16,7 @@ pub(super) const CAPABILITIES: StateCapabilities = StateCapabilities::NONE
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(super) commit: String,
+    pub(super) direct: Direct,
     pub(super) get: String,
     documents: String,
     entries: String,
@@ -26,6 +28,7 @@ impl Statements {
         let parameters: Vec<String> = (1..=17).map(|nth| format!("${nth}")).collect();
         Self {
             commit: tables.fill(&format!("SELECT * FROM {{commit}}({})", parameters.join(", "))),
+            direct: Direct::new(tables),
             get: tables.fill(
                 "SELECT d.revision, d.encoding, d.body \
                  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY w (collection, id, nth) \

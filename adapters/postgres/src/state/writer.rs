@@ -15,6 +15,7 @@ use crate::connection::session::Session;
 use crate::error::NAME;
 use crate::error::{Failure, Outcome};
 use crate::state::call::{self, Touched};
+use crate::state::direct;
 use crate::state::statements::Statements;
 use crate::store::Store;
 
@@ -165,8 +166,14 @@ impl Writer {
     }
 
     async fn call_once(&self, commits: &[&Commit], patience: Duration) -> Outcome<Vec<Result<()>>> {
-        let call =
-            async |session: Session<'_>| call::commit(session, &self.sql, commits, patience).await;
+        let call = async |session: Session<'_>| {
+            if let [commit] = commits
+                && self.sql.direct.commit(session, commit, &direct::setting(patience)).await?
+            {
+                return Ok(vec![Ok(())]);
+            }
+            call::commit(session, &self.sql, commits, patience).await
+        };
         self.pool.run(&self.store, call).await
     }
 }
