@@ -5,20 +5,23 @@
 # the inner loop.
 # With --faults it also makes faults of one line in copies of our adapters, each of which the suite must catch.
 # With --each-feature it also checks each library with each of its features alone, and with none.
+# With --minimal-versions it also checks the libraries with the oldest dependencies that their manifests allow.
+# That needs a nightly compiler to choose them, and is skipped without one.
 # With --postgres-versions it also runs the tests of PostgreSQL on each further version that scripts/postgres.sh knows.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-each_feature= faults= peers= postgres_versions= quick=
+each_feature= faults= minimal_versions= peers= postgres_versions= quick=
 for option in "$@"; do
     case "$option" in
     --peers) peers=yes ;;
     --quick) quick=yes ;;
     --each-feature) each_feature=yes ;;
     --faults) faults=yes ;;
+    --minimal-versions) minimal_versions=yes ;;
     --postgres-versions) postgres_versions="16 17 18" ;;
     *)
-        echo "usage: $0 [--quick] [--each-feature] [--faults] [--peers] [--postgres-versions]" >&2
+        echo "usage: $0 [--quick] [--each-feature] [--faults] [--minimal-versions] [--peers] [--postgres-versions]" >&2
         exit 2
         ;;
     esac
@@ -39,6 +42,12 @@ need() { # need COMMAND PACKAGE
     echo "$1 is missing: installing the package $2"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+}
+
+nightly() { # nightly WHAT: whether there is a nightly compiler, without which it says that WHAT is not run
+    if cargo +nightly --version >/dev/null 2>&1; then return; fi
+    echo "NOT RUN: $1, because no nightly compiler is installed (rustup toolchain install nightly --profile minimal)"
+    return 1
 }
 
 step "what the tests need"
@@ -149,6 +158,29 @@ if [ -n "$peers" ]; then
     cargo fmt --manifest-path "$manifest" --check
     # The same folder: most of what they depend on is compiled by now.
     CARGO_TARGET_DIR="$PWD/target" cargo clippy --manifest-path "$manifest" --all-targets --locked -- -D warnings
+fi
+
+if [ -n "$minimal_versions" ]; then
+    step "the libraries with the oldest versions that their manifests allow"
+    if nightly "minimal versions"; then
+        # In a copy, because the lock file is another.
+        copy="$PWD/target/minimal-versions"
+        rm -rf "$copy"
+        mkdir -p "$copy"
+        git ls-files -z | xargs -0 cp --parents -t "$copy"
+        target="$PWD/target/minimal-versions-build"
+        libraries=()
+        for manifest in $(git ls-files '*/Cargo.toml' | xargs grep -L '^publish = false'); do
+            libraries+=(-p "$(sed -n '/^\[package\]/,/^\[/s/^name = "\(.*\)"/\1/p' "$manifest")")
+        done
+        rm "$copy/Cargo.lock"
+        (
+            cd "$copy"
+            cargo +nightly update --quiet -Z direct-minimal-versions
+            # A folder of its own: cargo would take the crates of the copy for those of the workspace.
+            CARGO_TARGET_DIR="$target" cargo check --quiet "${libraries[@]}" --all-features --locked
+        )
+    fi
 fi
 
 step "done"
