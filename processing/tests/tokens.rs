@@ -44,8 +44,8 @@ fn p8_no_token_is_reached_before_what_was_written_is_there() {
     while left > 0 {
         let some = random.random_range(1..=A_KILL).min(left);
         left -= some;
-        let (same, seed) = (world.clone(), random.random());
-        tasks.block_on(async move { operate(&same, some, seed).await });
+        let (there, seed) = (world.clone(), random.random());
+        tasks.block_on(async move { operate(&there, some, seed).await });
         // It is somewhere in the middle of what was written since.
         let nth = random.random_range(0..VIEWS.len());
         tasks.kill(running[nth]);

@@ -161,12 +161,12 @@ fn configured(options: &PostgresOptions) -> Config {
         config.connect_timeout(options.pool_timeout);
     }
     if options.prepares() {
-        // Plans do not depend on values: to plan again would cost a third of an append. What a caller set comes last
-        // and wins.
+        // Plans do not depend on values: to plan again would cost a third of an append. So a plan that was made on a
+        // small table has to be right for a large one as well: by its index. What a caller set comes last and wins.
         let caller = config.get_options().unwrap_or_default();
         let settings = format!(
-            "-c jit=off -c plan_cache_mode=force_generic_plan -c {SESSION_MARK}=on -c row_security=off -c lock_timeout={} \
-             -c statement_timeout={} {caller}",
+            "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c {SESSION_MARK}=on \
+             -c row_security=off -c lock_timeout={} -c statement_timeout={} {caller}",
             options.common.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
         );

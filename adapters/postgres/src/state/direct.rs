@@ -61,7 +61,7 @@ impl Direct {
         let (collection, id) = (write.key.collection.as_str(), write.key.id.as_str());
         let revision = commit.revision.as_uuid();
         let (encoding, body) = (body.encoding().as_str(), &body.as_bytes()[..]);
-        let values: [Value<'_>; 6] = [
+        let mut values: Vec<Value<'_>> = vec![
             (&patience, Type::TEXT),
             (&collection, Type::TEXT),
             (&id, Type::TEXT),
@@ -74,8 +74,8 @@ impl Direct {
             Expected::Absent => session.insert(&self.absent, &values).await?,
             Expected::Is(expected) => {
                 let expected = expected.as_uuid();
-                let [a, b, c, d, e, f] = values;
-                session.insert(&self.is, &[a, b, c, d, e, f, (&expected, Type::UUID)]).await?
+                values.push((&expected, Type::UUID));
+                session.insert(&self.is, &values).await?
             }
         };
         Ok(rows == 1)
