@@ -7,21 +7,23 @@
 # With --each-feature it also checks each library with each of its features alone, and with none.
 # With --minimal-versions it also checks the libraries with the oldest dependencies that their manifests allow.
 # That needs a nightly compiler to choose them, and is skipped without one.
+# With --fuzz it also runs each fuzz target for some seconds, which needs a nightly compiler, too.
 # With --postgres-versions it also runs the tests of PostgreSQL on each further version that scripts/postgres.sh knows.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-each_feature= faults= minimal_versions= peers= postgres_versions= quick=
+each_feature= faults= fuzz= minimal_versions= peers= postgres_versions= quick=
 for option in "$@"; do
     case "$option" in
     --peers) peers=yes ;;
     --quick) quick=yes ;;
     --each-feature) each_feature=yes ;;
     --faults) faults=yes ;;
+    --fuzz) fuzz=yes ;;
     --minimal-versions) minimal_versions=yes ;;
     --postgres-versions) postgres_versions="16 17 18" ;;
     *)
-        echo "usage: $0 [--quick] [--each-feature] [--faults] [--minimal-versions] [--peers] [--postgres-versions]" >&2
+        echo "usage: $0 [--quick] [--each-feature] [--faults] [--fuzz] [--minimal-versions] [--peers] [--postgres-versions]" >&2
         exit 2
         ;;
     esac
@@ -181,6 +183,11 @@ if [ -n "$minimal_versions" ]; then
             CARGO_TARGET_DIR="$target" cargo check --quiet "${libraries[@]}" --all-features --locked
         )
     fi
+fi
+
+if [ -n "$fuzz" ]; then
+    step "fuzz targets"
+    if nightly "fuzz targets"; then scripts/fuzz.sh; fi
 fi
 
 step "done"

@@ -132,8 +132,15 @@ universe! { Disintegrate,
 
     fn is_conflict(&self, error: &BoxError) -> bool {
         type Error = ::disintegrate::DecisionError<disintegrate::WorldError>;
-        let Some(Error::StateStore(error)) = error.downcast_ref() else { return false };
-        error.downcast_ref().is_some_and(disintegrate_store::is_conflict)
+        match error.downcast_ref() {
+            Some(Error::StateStore(error)) => {
+                error.downcast_ref().is_some_and(disintegrate_store::is_conflict)
+            }
+            // Its reads end before the first append that is under way, of whatever world: one that was created just now
+            // may not be seen yet.
+            Some(Error::Domain(disintegrate::WorldError::NotFound)) => true,
+            _ => false,
+        }
     }
 
     async fn close(&self) {
