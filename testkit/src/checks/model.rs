@@ -21,10 +21,7 @@ pub(super) const CHECKS: &[Check] = &[check!(
 )];
 
 /// What a program is made of, in turn from case to case.
-const MIX: [Mix; 8] = {
-    use Mix::{Decisions, OneHandle, TwoHandles};
-    [OneHandle, TwoHandles, Decisions, OneHandle, TwoHandles, OneHandle, TwoHandles, Decisions]
-};
+const MIX: [Mix; 4] = [Mix::OneHandle, Mix::Decisions, Mix::TwoHandles, Mix::Decisions];
 
 #[derive(Debug, Clone, Copy)]
 enum Mix {
@@ -39,7 +36,7 @@ enum Mix {
 async fn sequential(cx: Context) -> Outcome {
     let handles = [cx.open().await?.adapter, cx.open().await?.adapter];
     let can = handles[0].capabilities();
-    for (seed, mix) in cx.cases(32).zip(MIX.into_iter().cycle()) {
+    for (seed, mix) in cx.cases(64).zip(MIX.into_iter().cycle()) {
         let program = match mix {
             Mix::OneHandle => Program::random(seed, can, 1, 25),
             Mix::TwoHandles => Program::random(seed, can, 2, 25),

@@ -319,7 +319,7 @@ async fn behind(
         let last = prepared.last().map_or(0, |event| event.sequence_number.value());
         (prepared, Acknowledged(Arc::clone(&shared.log().calls), last))
     };
-    for _ in 0..4 {
+    for _ in 0..16 {
         dawdle().await;
     }
     Ok(prepared)
