@@ -9,7 +9,7 @@ use annals_domain::{Aggregate, Boundary, Event, Repository, Retry, Slice, State}
 use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_servers::PostgresServer;
 use annals_sqlite::SqliteAdapter;
-use annals_testkit::{Fault, Faulty, NotRun, Point};
+use annals_testkit::{Fault, Faulty, Point};
 
 /// What a child works on: a URL and a schema, or a file.
 const PLACE: &str = "ANNALS_TEST_PLACE";
@@ -103,15 +103,8 @@ impl Place {
 
     /// A schema of its own on the server of the tests; `None` if there is no PostgreSQL here, which is said aloud.
     async fn server() -> Option<Self> {
-        let url = tokio::task::spawn_blocking(PostgresServer::shared_url).await.expect("a task");
-        let url = match url {
-            Ok(url) => url,
-            Err(error) if error.is::<NotRun>() => {
-                let _ = writeln!(std::io::stderr(), "NOT RUN: {error}");
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let url = tokio::task::spawn_blocking(PostgresServer::shared_or_not_run);
+        let url = url.await.expect("a task")?;
         let schema = format!("t{}", EventId::generate().as_uuid().simple());
         let options = PostgresOptions::new(&url).expect("a URL").with_schema(&schema);
         options.migrate().await.expect("tables");

@@ -42,9 +42,9 @@ pub struct Facts {
 /// What is not remembered.
 #[derive(Debug, Default)]
 pub struct Missing {
-    /// Streams whose end is to be looked up.
+    /// Streams of which the end is not remembered.
     pub streams: Vec<StreamId>,
-    /// Names whose number is to be looked up.
+    /// Names of which the number is not remembered.
     pub names: Vec<Box<str>>,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Disintegrate(pub(crate) String);
 
 /// The payload again: it wants a field that names the stream.
 #[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
-enum OrderEvent {
+pub(crate) enum OrderEvent {
     LineAdded {
         #[id]
         #[serde(rename = "order")]
@@ -35,7 +35,7 @@ enum OrderEvent {
     },
 }
 
-fn event(stream: &str) -> OrderEvent {
+pub(crate) fn event(stream: &str) -> OrderEvent {
     let order::AddedLine { order: _, line, article, count, price, customer, note } = order::line();
     OrderEvent::LineAdded { order_id: stream.into(), line, article, count, price, customer, note }
 }

@@ -13,13 +13,12 @@ use annals_benches::views::Rebuilt;
 use annals_servers::PostgresServer;
 use async_trait::async_trait;
 use disintegrate::serde::json::Json;
-use disintegrate::{Event, EventListener, EventStore, PersistedEvent, StreamQuery, query};
+use disintegrate::{EventListener, EventStore, PersistedEvent, StreamQuery, query};
 use disintegrate_postgres::{PgEventId, PgEventListener, PgEventListenerConfig, PgEventStore};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::{Executor, PgPool, Row};
 
-use crate::disintegrate::BEFORE_16;
-use crate::order::{self, Article, Price};
+use crate::disintegrate::{BEFORE_16, OrderEvent, event};
 use crate::schema::Schema;
 use crate::version;
 
@@ -52,28 +51,6 @@ pub(crate) async fn all(events: usize, rounds: usize) -> Result<Vec<Rebuilt>, Bo
     }
     rebuilt.extend(python);
     Ok(rebuilt)
-}
-
-/// The payload of all, with a field that names the stream.
-#[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
-enum OrderEvent {
-    LineAdded {
-        #[id]
-        #[serde(rename = "order")]
-        order_id: String,
-        line: u32,
-        article: Article,
-        count: u32,
-        price: Price,
-        customer: String,
-        note: String,
-    },
-}
-
-fn event(stream: usize) -> OrderEvent {
-    let order::AddedLine { order: _, line, article, count, price, customer, note } = order::line();
-    let order_id = format!("o-{stream}");
-    OrderEvent::LineAdded { order_id, line, article, count, price, customer, note }
 }
 
 /// Counts the events of each order. Its place is kept in a transaction that it does not see, so it counts with a statement of
@@ -114,7 +91,8 @@ async fn listener(url: &str, events: usize, batch: usize) -> Result<f64, BoxErro
     let store = PgEventStore::try_new(pool.clone(), Json::<OrderEvent>::default()).await?;
     pool.execute(BEFORE_16).await?;
     pool.execute("CREATE TABLE counts (stream text PRIMARY KEY, events bigint NOT NULL)").await?;
-    let mut left = (0..events).map(|nth| event(nth / IN_A_ROW % STREAMS)).peekable();
+    let mut left =
+        (0..events).map(|nth| event(&format!("o-{}", nth / IN_A_ROW % STREAMS))).peekable();
     while left.peek().is_some() {
         store.append_without_validation(left.by_ref().take(1_000).collect()).await?;
     }

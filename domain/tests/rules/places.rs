@@ -1,6 +1,5 @@
 //! Where logs and snapshots are: in memory, in SQLite, in PostgreSQL. And how often they are asked.
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use annals_postgres::tokio_postgres::Config;
 use annals_servers::PostgresServer;
 use annals_sqlite::SqliteAdapter;
 use annals_state::{Commit, DocumentKey, DocumentPages, Got, Scan, StateCapabilities, StateStore};
-use annals_testkit::{NotRun, Proxy, Recording, Request, Side};
+use annals_testkit::{Proxy, Recording, Request, Side};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 
@@ -49,15 +48,8 @@ impl Place {
 
 /// The server of the tests and a schema with tables; `None` if there is no PostgreSQL here, which is said aloud.
 async fn postgres() -> Option<(String, String)> {
-    let url = tokio::task::spawn_blocking(PostgresServer::shared_url).await.expect("a task");
-    let url = match url {
-        Ok(url) => url,
-        Err(error) if error.is::<NotRun>() => {
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {error}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let url = tokio::task::spawn_blocking(PostgresServer::shared_or_not_run);
+    let url = url.await.expect("a task")?;
     let schema = format!("t{}", EventId::generate().as_uuid().simple());
     let options = PostgresOptions::new(&url).expect("a URL").with_schema(&schema);
     options.migrate().await.expect("tables");

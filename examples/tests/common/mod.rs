@@ -15,7 +15,6 @@ use annals_memory::MemoryAdapter;
 use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
 use annals_sqlite::SqliteAdapter;
-use annals_testkit::NotRun;
 use tempfile::TempDir;
 
 /// How often something is repeated: as the environment says.
@@ -100,17 +99,9 @@ pub(crate) async fn files(folder: &Path) -> Vec<(String, u64)> {
     state.top_files(100).into_iter().map(|(path, changes)| (path.to_owned(), changes)).collect()
 }
 
-/// What starting a server returned, or `None` if there is no PostgreSQL here, which is said aloud and is a failure
-/// where tests must not be left out.
+/// The URL of the server of tests; `None`: there is none.
 pub(crate) fn postgres() -> Option<String> {
-    match PostgresServer::shared_url() {
-        Ok(url) => Some(url),
-        Err(error) if error.is::<NotRun>() => {
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    PostgresServer::shared_or_not_run()
 }
 
 /// A name that no other test has.

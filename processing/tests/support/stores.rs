@@ -1,6 +1,5 @@
 //! Stores of all kinds, each empty.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use annals::StorageAdapter;
@@ -9,7 +8,6 @@ use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
 use annals_sqlite::SqliteAdapter;
 use annals_state::StateStore;
-use annals_testkit::NotRun;
 use futures_executor::block_on;
 use tempfile::TempDir;
 
@@ -39,14 +37,7 @@ impl Ground {
     pub fn of(kinds: &[Kind]) -> Option<Self> {
         let mut url = None;
         if kinds.contains(&Kind::Postgres) {
-            match PostgresServer::shared_url() {
-                Ok(found) => url = Some(found),
-                Err(error) if error.is::<NotRun>() => {
-                    let _ = writeln!(std::io::stderr(), "NOT RUN: {error}");
-                    return None;
-                }
-                Err(error) => panic!("{error}"),
-            }
+            url = Some(PostgresServer::shared_or_not_run()?);
         }
         Some(Self { folder: tempfile::tempdir().unwrap(), url })
     }

@@ -2,7 +2,7 @@
 //!
 //! No crate is used for it: those there are download a server, or can neither kill it nor start it again on its data.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,6 +52,23 @@ impl PostgresServer {
                 Err(reason.clone().into())
             }
             Err(reason) => Err(NotRun::new(reason.clone()).into()),
+        }
+    }
+
+    /// The same for a test that runs only where there is one. `None`: there is none, and standard error says why.
+    ///
+    /// # Panics
+    /// If [`shared_url`](Self::shared_url) returns another error than [`NotRun`].
+    #[must_use]
+    pub fn shared_or_not_run() -> Option<String> {
+        match Self::shared_url() {
+            Ok(url) => Some(url),
+            Err(error) if error.is::<NotRun>() => {
+                // Not by `eprintln`, which the harness of tests hides.
+                let _ = writeln!(io::stderr(), "NOT RUN: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
         }
     }
 

@@ -109,7 +109,7 @@ fn every_promise_has_a_required_check() {
     }
 }
 
-/// A check that others catch everything of is to be merged with them.
+/// If other checks catch all that a check catches, merge it with them.
 fn every_check_catches_something_alone() {
     let unproven = Storage::UNPROVEN.iter().map(|(id, _)| *id);
     let alone = specimens().filter_map(|specimen| match specimen.caught_by {

@@ -10,14 +10,12 @@
 #[path = "../../../sql/tests/common/mod.rs"]
 mod shared;
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use annals::{BoxError, EventId, Result};
 use annals_postgres::tokio_postgres::{Client, Config, NoTls};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_servers::PostgresServer;
-use annals_testkit::NotRun;
 #[allow(unused_imports, reason = "no test file needs all of them")]
 pub(crate) use shared::*;
 
@@ -51,15 +49,7 @@ pub(crate) async fn admin(url: &str) -> Result<Client, BoxError> {
 
 /// The server of the tests. `None`: there is none, which is said aloud.
 pub(crate) async fn server() -> Option<String> {
-    let url = tokio::task::spawn_blocking(PostgresServer::shared_url).await.unwrap();
-    match url {
-        Ok(url) => Some(url),
-        Err(error) if error.is::<NotRun>() => {
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    tokio::task::spawn_blocking(PostgresServer::shared_or_not_run).await.unwrap()
 }
 
 /// The name of a schema that nobody has.
