@@ -153,6 +153,14 @@ bent_specimens! {
         }
     }
 
+    /// Who says from which position on gets what is before the number, too.
+    PositionForNumber caught by ["scan.positions"] {
+        fn select(&self, log: &Log, query: &Query, options: &ReadOptions) -> Result<Vec<StoredEvent>> {
+            let after = if options.from_position.is_some() { SequenceNumber::START } else { options.after };
+            Plain.select(log, query, &but(options, |it| it.after = after))
+        }
+    }
+
     /// Bounds on positions are taken for any query.
     PositionsOfAnything caught by ["scan.positions"] {
         fn check_read(&self, query: &Query, options: &ReadOptions) -> Result<()> {
