@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::claim::Claim;
 use crate::error::{ProcessingError, Result};
 use crate::made::View;
+use crate::pace::Pace;
 use crate::parked::ParkedSet;
 use crate::progress::Progress;
 use crate::runner::{Sequence, is_given};
@@ -33,8 +34,10 @@ pub struct Audit<V: View> {
     view: V,
     documents: Documents<V::State>,
     progress: Progress,
-    bucket: (u64, u64),
+    pub(crate) bucket: (u64, u64),
     sequence: Option<Sequence>,
+    /// How much of the time it works; all of it if nothing is said.
+    pub(crate) share: Option<f64>,
 }
 
 /// What an audit found.
@@ -97,8 +100,16 @@ impl<V: View> Audit<V> {
     ) -> Self {
         let progress = Progress::new(Arc::clone(documents.store()), timer, claim);
         let store = store.clone();
-        let bucket = (0, 1);
-        Self { store, query: Query::All, view, documents, progress, bucket, sequence: None }
+        Self {
+            store,
+            query: Query::All,
+            view,
+            documents,
+            progress,
+            bucket: (0, 1),
+            sequence: None,
+            share: None,
+        }
     }
 
     /// Reads only these events: the query of the processor.
@@ -128,8 +139,30 @@ impl<V: View> Audit<V> {
         self
     }
 
+    /// Works only this share of the time, between 0 and 1, and rests otherwise: after each page that it reads it rests as
+    /// long as the page has earned. Without it [`run`](Self::run) works all the time, and [`keep_on`](Self::keep_on) one
+    /// hundredth of it.
+    ///
+    /// # Errors
+    /// [`Misuse`](ProcessingError::Misuse) if it is less than a millionth, or more than 1.
+    pub fn with_share(mut self, share: f64) -> Result<Self> {
+        if !(1e-6..=1.0).contains(&share) {
+            return Err(ProcessingError::misuse(format!("{share} is no share of the time")));
+        }
+        self.share = Some(share);
+        Ok(self)
+    }
+
     pub(crate) fn view(&self) -> &V {
         &self.view
+    }
+
+    pub(crate) fn timer(&self) -> &dyn Timer {
+        self.progress.timer()
+    }
+
+    fn pace(&self) -> Pace<'_> {
+        Pace::new(self.timer(), self.share)
     }
 
     fn is_in_bucket(&self, id: &DocumentId) -> bool {
@@ -147,11 +180,19 @@ impl<V: View> Audit<V> {
     /// # Cancel safety
     /// It changes nothing and may be dropped at any await.
     pub async fn run(&self) -> Result<Audited> {
+        self.compare().await?.ok_or_else(|| {
+            let text = format!("more than {MOST_DOCUMENTS} documents: take a smaller bucket");
+            ProcessingError::misuse(text)
+        })
+    }
+
+    /// As [`run`](Self::run); `None` if the bucket has too many documents.
+    pub(crate) async fn compare(&self) -> Result<Option<Audited>> {
         let begun = self.progress.position().await?;
         let is_whole = self.progress.parts().await? == 1;
         let (state, claim) = (&**self.documents.store(), self.progress.claim());
         let parked = ParkedSet::of_all_parts(state, claim, usize::MAX).await?;
-        let mut compared = self.stored(begun, is_whole).await?;
+        let Some(mut compared) = self.stored(begun, is_whole).await? else { return Ok(None) };
         let ended = self.progress.position().await?;
         let last = compared.values().map(|one| one.until).fold(ended, SequenceNumber::max);
         let mut audited = Audited::default();
@@ -190,15 +231,16 @@ impl<V: View> Audit<V> {
         differing.sort_by(|(a, _), (b, _)| a.cmp(b));
         differing.truncate(MOST_DIFFERENCES);
         audited.differences = self.explained(differing, last, &parked).await?;
-        Ok(audited)
+        Ok(Some(audited))
     }
 
-    /// The documents of the bucket as they are stored.
+    /// The documents of the bucket as they are stored; `None` if they are too many.
     async fn stored(
         &self,
         begun: SequenceNumber,
         is_whole: bool,
-    ) -> Result<HashMap<DocumentId, Compared<V::State>>> {
+    ) -> Result<Option<HashMap<DocumentId, Compared<V::State>>>> {
+        let mut pace = self.pace();
         let name: CollectionName = self.documents.collection().name().clone();
         let mut pages = self.documents.store().scan(Scan::along_ids(name));
         let mut compared = HashMap::new();
@@ -217,11 +259,11 @@ impl<V: View> Audit<V> {
                 compared.insert(id, one);
             }
             if compared.len() > MOST_DOCUMENTS {
-                let text = format!("more than {MOST_DOCUMENTS} documents: take a smaller bucket");
-                return Err(ProcessingError::misuse(text));
+                return Ok(None);
             }
+            pace.rest().await;
         }
-        Ok(compared)
+        Ok(Some(compared))
     }
 
     /// Goes through all events up to `last`, with each document that one concerns.
@@ -231,6 +273,7 @@ impl<V: View> Audit<V> {
         parked: &ParkedSet,
         mut each: impl FnMut(&DocumentId, &StoredEvent),
     ) -> Result<()> {
+        let mut pace = self.pace();
         let options = ReadOptions::default().until(last);
         let mut pages = self.store.pages(self.query.clone(), options);
         while let Some(page) = pages.try_next().await? {
@@ -250,6 +293,7 @@ impl<V: View> Audit<V> {
                     each(id, &event);
                 }
             }
+            pace.rest().await;
         }
         Ok(())
     }

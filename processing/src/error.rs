@@ -90,6 +90,19 @@ impl ProcessingError {
     pub(crate) fn misuse(reason: impl Into<Box<str>>) -> Self {
         Self::Misuse(reason.into())
     }
+
+    /// Whether a store was away, which passes.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Log(error) => {
+                matches!(**error, annals::Error::Unavailable(_) | annals::Error::OutcomeUnknown(_))
+            }
+            Self::State(error) => {
+                matches!(**error, StateError::Unavailable(_) | StateError::OutcomeUnknown(_))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<annals::Error> for ProcessingError {

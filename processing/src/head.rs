@@ -1,16 +1,20 @@
 //! The head of a log, read once a beat for all processors of [`Services`](crate::Services) that ask for some events only.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use annals::{EventStore, Order, Query, ReadOptions, Result, SequenceNumber};
+use event_listener::Event;
 use futures_util::TryStreamExt;
 
 /// A follow of some events says nothing when others are appended, so a processor that asks for some reads now and then how
-/// far the log is. Where one reading says that nothing was appended, none of them reads.
+/// far the log is. Where one reading says that nothing was appended, none of them reads, and none wakes up until one says
+/// something else.
 #[derive(Debug)]
 pub(crate) struct Head {
     store: EventStore,
     last: Mutex<Reading>,
+    changed: Event,
 }
 
 /// `head` is `None` if the reading failed.
@@ -31,7 +35,8 @@ impl Head {
         if let Some(head) = heads.iter().find(is_same) {
             return Some(Arc::clone(head));
         }
-        let head = Arc::new(Self { store: store.clone(), last: Mutex::default() });
+        let (last, changed) = (Mutex::default(), Event::new());
+        let head = Arc::new(Self { store: store.clone(), last, changed });
         heads.push(Arc::clone(&head));
         Some(head)
     }
@@ -43,7 +48,13 @@ impl Head {
             tracing::debug!(name: "annals.head_unknown", %error);
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Reading { nth: last.nth + 1, head: head.ok().flatten() };
+        let next = Reading { nth: last.nth + 1, head: head.ok().flatten() };
+        let is_news = next.head.is_none() || next.head != last.head;
+        *last = next;
+        drop(last);
+        if is_news {
+            self.changed.notify(usize::MAX);
+        }
     }
 
     /// A read of no event says how far the log is.
@@ -75,5 +86,19 @@ impl Hearing {
     pub(crate) fn is_still(&mut self, head: Option<&Arc<Head>>, seen: SequenceNumber) -> bool {
         let Some(last) = head.map(|head| head.last()) else { return false };
         last.nth > std::mem::replace(&mut self.0, last.nth) && last.head == Some(seen)
+    }
+
+    /// Completes once a reading that it has not heard of says something else: the log does not end where it did, or nobody
+    /// knows. Call it after [`is_still`](Self::is_still) was true.
+    pub(crate) async fn is_moved(&self, head: Option<&Arc<Head>>, seen: SequenceNumber) {
+        let Some(head) = head else { return pending().await };
+        loop {
+            let changed = head.changed.listen();
+            let last = head.last();
+            if last.nth > self.0 && last.head != Some(seen) {
+                return;
+            }
+            changed.await;
+        }
     }
 }

@@ -8,7 +8,7 @@ use annals::{
     EventPages, EventStore, Page, Query, ReadOptions, SequenceNumber, Source, StoredEvent,
 };
 use annals_state::{Revision, StateError, StateStore};
-use futures_util::future::{Either, pending, select};
+use futures_util::future::{BoxFuture, Either, pending, select};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
@@ -31,6 +31,16 @@ use crate::tracking::{Definition, Fence, Held, Tracking, commit, get_both, put};
 /// [`Services`](crate::Services) can ask it to look, any other one must look by itself.
 pub(crate) const IDLE_IN_SERVICES: u32 = 3;
 pub(crate) const IDLE_ALONE: u32 = 1;
+
+/// When it looks again how far the log is.
+enum Look {
+    /// The log says it by itself.
+    Never,
+    /// This long after this moment.
+    After(Duration, Duration),
+    /// Once the reading of all processors says that the log does not end where it did.
+    IfMoved,
+}
 
 /// How events of one sequence are known.
 pub(crate) type Sequence = Arc<dyn Fn(&StoredEvent) -> String + Send + Sync>;
@@ -305,7 +315,7 @@ impl Runner {
         let mut moved = self.timer.elapsed();
         // A follow of some events says nothing when others are appended: how far the log is is looked at now and then.
         let looks = follows && self.looks();
-        let mut looked = None;
+        let mut look = Look::Never;
         let mut is_at_head = false;
         let (mut idle, mut heard) = (0, Hearing::default());
         loop {
@@ -319,14 +329,15 @@ impl Runner {
             let is_waited_for = self.shared.is_waited_for(session.seen) && looks;
             if (is_waited_for || !self.looking.is_empty()) && std::mem::take(&mut is_at_head) {
                 pages = self.pages(session.seen, follows);
-                looked = None;
+                look = Look::Never;
             }
             let since = |then| self.timer.elapsed().saturating_sub(then);
             let is_behind = session.seen > session.tracked().after;
-            let due = match looked {
-                _ if is_behind => Some(self.options.beat.saturating_sub(since(moved))),
-                Some((at, pause)) => Some(Duration::saturating_sub(pause, since(at))),
-                None => None,
+            let due = match look {
+                _ if is_behind => self.timer.sleep(self.options.beat.saturating_sub(since(moved))),
+                Look::After(at, pause) => self.timer.sleep(pause.saturating_sub(since(at))),
+                Look::IfMoved => heard.is_moved(self.head.as_ref(), session.seen).boxed(),
+                Look::Never => pending().boxed(),
             };
             let page = match self.next(&mut pages, due).await {
                 Next::Woken => continue,
@@ -338,11 +349,11 @@ impl Runner {
                 Next::Due => {
                     idle = (idle + 1).min(self.options.idle);
                     if heard.is_still(self.head.as_ref(), session.seen) {
-                        looked = Some((self.timer.elapsed(), self.pause_after(idle)));
+                        look = Look::IfMoved;
                         continue;
                     }
                     pages = self.pages(session.seen, follows);
-                    (looked, is_at_head) = (None, false);
+                    (look, is_at_head) = (Look::Never, false);
                     continue;
                 }
                 Next::Page(None) => break,
@@ -384,13 +395,12 @@ impl Runner {
                 is_at_head = true;
                 self.answer_looks(session).await?;
                 heard.looked(self.head.as_ref());
-                looked = looks.then(|| (self.timer.elapsed(), self.pause_after(idle)));
-                self.shared.update(&*self.timer, |status| {
-                    status.phase = Phase::Live;
-                    status.error = None;
-                });
+                if looks {
+                    look = Look::After(self.timer.elapsed(), self.pause_after(idle));
+                }
+                self.report_live();
             } else {
-                (looked, is_at_head) = (None, false);
+                (look, is_at_head) = (Look::Never, false);
                 if batch.is_empty() {
                     self.reached(session, through);
                 }
@@ -400,15 +410,11 @@ impl Runner {
     }
 
     /// Waits for a page, for something else to do, or for the tracking to be due.
-    async fn next(&self, pages: &mut EventPages, due: Option<Duration>) -> Next {
+    async fn next(&self, pages: &mut EventPages, due: BoxFuture<'_, ()>) -> Next {
         let woken = self.shared.listen();
         if self.shared.has_work() || self.shared.has_waiters() {
             return Next::Woken;
         }
-        let due = match due {
-            Some(time) => self.timer.sleep(time),
-            None => pending().boxed(),
-        };
         // A page that is there is taken first: a plain read never waits.
         match select(pages.next(), select(woken, due)).await {
             Either::Left((page, _)) => Next::Page(page),
@@ -428,6 +434,14 @@ impl Runner {
             status.skipped = skipped;
         });
         measure::progress(&self.claim, &self.shared.status(&*self.timer));
+    }
+
+    /// It has reached the head of the log.
+    fn report_live(&self) {
+        self.shared.update(&*self.timer, |status| {
+            status.phase = Phase::Live;
+            status.error = None;
+        });
     }
 
     /// Stores how far it has looked.

@@ -237,13 +237,13 @@ impl Services {
                     control.beat(shared.parts()).await;
                 }
             };
-            // Apart from the beats: a store that is slow holds up no other one.
-            let readings = async {
-                while !heads.is_empty() {
+            // Apart from the beats and from one another: a log that is slow holds up no other one.
+            let readings = join_all(heads.iter().map(async |head| {
+                loop {
                     timer.sleep(beat).await;
-                    join_all(heads.iter().map(|head| head.read())).await;
+                    head.read().await;
                 }
-            };
+            }));
             let stops = stop_on.map(|()| shared.stopping.ask());
             let mut beats = pin!(join3(stops, beats, readings));
             let mut asked = shared.stopping.wait().boxed();

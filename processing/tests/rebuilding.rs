@@ -1,19 +1,18 @@
-//! Partitions, rebuilds beside the old view, audits.
+//! Partitions, and rebuilds beside the old view.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use annals::StreamId;
 use annals_processing::{
-    Audit, Claim, Decision, Partitions, ProcessingError, Processor, Progress, Versions, stream_hash,
+    Claim, Partitions, ProcessingError, Processor, Progress, Versions, stream_hash,
 };
-use annals_state::{Collection, Expected};
+use annals_state::Collection;
 use futures_executor::block_on;
-use support::{Count, Counts, SECOND, World, number};
+use support::{Count, Counts, SECOND, World};
 
 #[test]
 fn b5_partitions_by_hash_keep_their_test_vectors() {
@@ -114,112 +113,4 @@ fn p2_a_view_is_built_again_beside_the_old_one_and_switched_once_it_has_caught_u
     let total = block_on(documents.get("total")).unwrap().unwrap().value;
     assert_eq!(total.events, 30, "no reader sees less than before");
     assert!(Versions::new(Arc::clone(&world.state), "a/b").is_err());
-}
-
-fn audit(world: &World) -> Audit<Counts> {
-    let claim = Claim::new("counts").unwrap();
-    let timer = world.timer.clone();
-    Audit::new(&world.store, Counts::default(), world.documents(), claim, timer)
-}
-
-#[test]
-fn s4_an_audit_of_a_right_view_finds_nothing_also_while_it_moves_and_with_parked_sequences() {
-    block_on(async {
-        let world = World::new();
-        world.append_many(30, 3).await;
-        world.append("s-1", &["poison", "counted"]).await;
-        world.append("s-0", &["end"]).await;
-        let mut processor = world.processor().with_errors(|_| Decision::Park);
-        processor.settle().await.unwrap();
-        // Events that are not applied yet are no difference.
-        world.append_many(9, 3).await;
-        let audited = audit(&world).run().await.unwrap();
-        assert_eq!(audited.differences, []);
-        assert_eq!((audited.compared, audited.moving, audited.failed), (4, 0, 0));
-        let mut all = 0;
-        for nth in 0..3 {
-            all += audit(&world).with_bucket(nth, 3).unwrap().run().await.unwrap().compared;
-        }
-        assert_eq!(all, 4, "the buckets are all of it");
-        assert!(audit(&world).with_bucket(3, 3).is_err());
-    });
-}
-
-#[test]
-fn s4_an_audit_names_the_document_and_the_first_event_that_is_wrong_in_it() {
-    block_on(async {
-        let world = World::new();
-        world.append_many(9, 3).await;
-        world.processor().settle().await.unwrap();
-        // Somebody put an old state of s-1 back: that of before event 8.
-        let documents = world.documents();
-        let old = Count { events: 2, order: 2 * 31 + 5 };
-        let found = documents.get("s-1").await.unwrap().unwrap();
-        let write = documents.write_at("s-1", &old, Expected::Is(found.revision), found.at);
-        documents.commit([write.unwrap()]).await.unwrap();
-        // And one that never was; and took one away; and made one up.
-        let found = documents.get("s-2").await.unwrap().unwrap();
-        let strange = Count { events: 99, order: 0 };
-        documents.put("s-2", &strange, Expected::Is(found.revision)).await.unwrap();
-        documents.delete("s-0", Expected::Any).await.unwrap();
-        documents.put("stray", &strange, Expected::Absent).await.unwrap();
-        let audited = audit(&world).run().await.unwrap();
-        let found: Vec<_> = audited
-            .differences
-            .iter()
-            .map(|one| {
-                (
-                    one.id.as_str(),
-                    one.is_stored,
-                    one.is_made,
-                    one.first.map(annals::SequenceNumber::value),
-                )
-            })
-            .collect();
-        let expected = [
-            ("s-0", false, true, Some(1)),
-            ("s-1", true, true, Some(8)),
-            ("s-2", true, true, Some(3)),
-            ("stray", true, false, None),
-        ];
-        assert_eq!(found, expected);
-        assert_eq!(audited.differences[1].until, number(8));
-    });
-}
-
-/// A sweep bucket by bucket: a thousand documents of five thousand were changed by hand.
-#[test]
-fn s4_a_sweep_finds_each_of_a_thousand_documents_that_differ_and_no_other() {
-    block_on(async {
-        let world = World::new();
-        world.append_many(5_000, 2_500).await;
-        world.processor().settle().await.unwrap();
-        let documents = world.documents();
-        let mut changed = BTreeSet::new();
-        for nth in 0..1_000 {
-            let id = format!("s-{}", nth * 5 / 2);
-            let found = documents.get(&*id).await.unwrap().unwrap();
-            match nth % 3 {
-                0 => {
-                    documents.delete(&*id, Expected::Any).await.unwrap();
-                }
-                kind => {
-                    let wrong = Count { events: found.value.events + kind, ..found.value };
-                    let expected = Expected::Is(found.revision);
-                    let write = documents.write_at(&*id, &wrong, expected, found.at).unwrap();
-                    documents.commit([write]).await.unwrap();
-                }
-            }
-            changed.insert(id);
-        }
-        assert_eq!(changed.len(), 1_000);
-        let (mut found, mut compared) = (BTreeSet::new(), 0);
-        for nth in 0..40 {
-            let audited = audit(&world).with_bucket(nth, 40).unwrap().run().await.unwrap();
-            compared += audited.compared;
-            found.extend(audited.differences.iter().map(|one| one.id.as_str().to_owned()));
-        }
-        assert_eq!(found, changed);
-        assert_eq!(compared, 2_501);
-    });
 }
