@@ -182,6 +182,7 @@ if [ -n "$minimal_versions" ]; then
             # A folder of its own: cargo would take the crates of the copy for those of the workspace.
             CARGO_TARGET_DIR="$target" cargo check --quiet "${libraries[@]}" --all-features --locked
         )
+        rm -rf "$copy" "$target"
     fi
 fi
 
