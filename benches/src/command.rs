@@ -111,7 +111,7 @@ struct Views {
 struct Layers {
     #[command(flatten)]
     beside: Beside,
-    /// A Git repository whose history is measured, too: how large it is with layers.
+    /// A Git repository whose history is measured, too; unless given, that of the current folder if it has one.
     #[arg(long, value_name = "FOLDER")]
     repository: Option<PathBuf>,
 }
@@ -355,17 +355,26 @@ async fn measure_layers(task: &Layers) -> Result<ExitCode, BoxError> {
     let effort = if arguments.quick { layers::Effort::QUICK } else { layers::Effort::FULL };
     let folder = folder(arguments.folder.as_deref())?;
     let grounds = grounds(&arguments.store);
+    let mut kinds = layers::Kind::orders();
+    let repository = task.repository.as_deref();
+    match layers::Kind::history(repository.unwrap_or(Path::new("."))).await {
+        Ok(history) => kinds.push(history),
+        Err(error) if repository.is_none() => {
+            eprintln!("NOT RUN: events of a Git history: {error}")
+        }
+        Err(error) => return Err(error),
+    }
     heading("| what | with layers | to without | min–max |");
     for ground in grounds {
         let (place, name) = (async || ground.place(&folder).await, format!("{ground:?}"));
-        println!("{}", layers::appending(&place, &name, effort).await?.join("\n"));
+        println!("{}", layers::appending(&place, &name, &kinds, effort).await?.join("\n"));
         if *ground != Ground::Memory {
-            println!("{}", layers::scanning(&place, &name, effort).await?.join("\n"));
+            println!("{}", layers::scanning(&place, &name, &kinds, effort).await?.join("\n"));
         }
     }
     println!("{}\n", layers::alone(effort).await?.join("\n"));
     table(layers::HEADING);
-    println!("{}", layers::sizes(effort, task.repository.as_deref()).await?.join("\n"));
+    println!("{}", layers::sizes(&kinds, effort).await?.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 

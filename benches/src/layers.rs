@@ -1,5 +1,6 @@
 //! What layers cost: by turns with and without them, in one run.
 
+mod events;
 mod sizes;
 
 use std::sync::Arc;
@@ -16,16 +17,18 @@ use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
 use crate::measure::Spread;
-use crate::orders::{Orders, SIZES};
 use crate::place::Place;
 use crate::report::short;
 use crate::sample::CATEGORY;
+pub use events::Kind;
 pub use sizes::{HEADING, sizes};
 
 /// Any adapter, with layers or without.
 type Store = Arc<dyn StorageAdapter>;
 
 const NAME: EventName = EventName::from_static("order-placed");
+/// How many different events are appended in turn.
+const EVENTS: usize = 1_000;
 /// Clients at once.
 const WRITERS: usize = 32;
 
@@ -69,13 +72,6 @@ impl Stack {
             Self::Chained => Arc::new(Chained::new(store)?),
         })
     }
-}
-
-/// Payloads that were made before: making them is not what is measured.
-fn payloads(bytes: usize, count: usize) -> Result<Arc<[Payload]>, BoxError> {
-    let mut orders = Orders::new(7);
-    let made = (0..count).map(|_| Ok(Payload::json_bytes(orders.order(bytes))?));
-    made.collect::<Result<Vec<_>, BoxError>>().map(Into::into)
 }
 
 fn event(payloads: &[Payload], nth: usize) -> NewEvent {
@@ -155,32 +151,28 @@ fn line(what: &str, unit: &str, pairs: &[(f64, f64)]) -> Result<String, BoxError
     Ok(format!("| {what} | {} {unit} | {median:.2} | {min:.2}–{max:.2} |", short(rate.median)))
 }
 
-/// Appends with layers beside the bare adapter, in stores that `place` makes.
+/// Appends with layers beside the bare adapter, of each kind of events, in stores that `place` makes.
 ///
 /// # Errors
 /// The stores'.
 pub async fn appending(
     place: impl AsyncFn() -> Result<Place, BoxError>,
     name: &str,
+    kinds: &[Kind],
     effort: Effort,
 ) -> Result<Vec<String>, BoxError> {
-    let own = Streams::Own;
+    let (own, small) = (Streams::Own, Kind::Orders(200));
     let mut cases = Vec::new();
-    for size in SIZES {
-        cases.push((format!("zstd + AES, {size} B"), Stack::ZstdSealed, size, own, own));
+    for kind in kinds {
+        cases.push((format!("zstd + AES, {}", kind.name()), Stack::ZstdSealed, kind, own, own));
     }
-    cases.push(("chain, own streams".to_owned(), Stack::Chained, 200, own, own));
+    cases.push(("chain, own streams".to_owned(), Stack::Chained, &small, own, own));
     let retry = Streams::HotWithRetry;
-    cases.push((
-        "chain, one stream, to retries".to_owned(),
-        Stack::Chained,
-        200,
-        Streams::Hot,
-        retry,
-    ));
+    let what = "chain, one stream, to retries".to_owned();
+    cases.push((what, Stack::Chained, &small, Streams::Hot, retry));
     let mut lines = Vec::new();
-    for (what, stack, size, with, without) in cases {
-        let payloads = payloads(size, 1_000)?;
+    for (what, stack, kind, with, without) in cases {
+        let payloads = kind.measured(EVENTS)?;
         let (bare, layered) = (place().await?, place().await?);
         let bare_store = Stack::Bare.around(Arc::clone(bare.open().await?.adapter()))?;
         let layered_store = stack.around(Arc::clone(layered.open().await?.adapter()))?;
@@ -210,34 +202,47 @@ async fn fill(store: &Store, payloads: &[Payload], events: u64) -> Result<(), Bo
     Ok(())
 }
 
-/// Events of the whole log per second.
-async fn scan(store: &Store, expected: u64) -> Result<f64, BoxError> {
+/// Events of the whole log per second, of all readers together that scan it at once, each in a task of its own.
+async fn scan(store: &Store, readers: usize, expected: u64) -> Result<f64, BoxError> {
     let begin = Instant::now();
-    let (mut seen, mut pages) = (0, store.read(Query::all(), ReadOptions::default()));
-    while let Some(page) = pages.next().await {
-        seen += std::hint::black_box(page?).events.len() as u64;
+    let mut scans = JoinSet::new();
+    for _ in 0..readers {
+        let mut pages = store.read(Query::all(), ReadOptions::default());
+        scans.spawn(async move {
+            let mut seen = 0;
+            while let Some(page) = pages.next().await {
+                seen += std::hint::black_box(page?).events.len() as u64;
+            }
+            Ok::<u64, Error>(seen)
+        });
     }
-    if seen != expected {
-        return Err(format!("{seen} events came back of {expected}").into());
+    let mut all = 0;
+    while let Some(seen) = scans.join_next().await {
+        let seen = seen??;
+        if seen != expected {
+            return Err(format!("{seen} events came back of {expected}").into());
+        }
+        all += seen;
     }
-    Ok(per_second(seen, begin.elapsed()))
+    Ok(per_second(all, begin.elapsed()))
 }
 
-/// Scans of a store with layers beside what the codec alone decodes: the same layers over memory. Without layers, the store
-/// is read as fast as the line says, too: what a scan with layers reaches at best where the server has no core of its own is
-/// less than either.
+/// Scans of a store with layers beside what the codec alone decodes on one core: the same layers over memory. The line says,
+/// too, how fast the store is read without layers, and what two readers at once reach with them, of the store and of the codec:
+/// what a second core gives. Where the server has no core of its own, it takes its part of both.
 ///
 /// # Errors
 /// The stores'.
 pub async fn scanning(
     place: impl AsyncFn() -> Result<Place, BoxError>,
     name: &str,
+    kinds: &[Kind],
     effort: Effort,
 ) -> Result<Vec<String>, BoxError> {
     let mut lines = Vec::new();
-    for size in SIZES {
-        let payloads = payloads(size, 1_000)?;
-        let events = (effort.log / 5).min(40_000_000 / size as u64);
+    for kind in kinds {
+        let payloads = kind.measured(EVENTS)?;
+        let events = (effort.log / 5).min(40_000_000 / kind.bytes().max(1) as u64);
         let (layered, bare) = (place().await?, place().await?);
         let bare = Arc::clone(bare.open().await?.adapter());
         let layered = Stack::ZstdSealed.around(Arc::clone(layered.open().await?.adapter()))?;
@@ -245,16 +250,22 @@ pub async fn scanning(
         fill(&layered, &payloads, events).await?;
         fill(&codec, &payloads, events).await?;
         fill(&bare, &payloads, events).await?;
-        let (mut pairs, mut plain) = (Vec::new(), Vec::new());
+        let (mut pairs, mut others) = (Vec::new(), [const { Vec::new() }; 3]);
         for round in 0..=effort.rounds {
-            plain.push(scan(&bare, events).await?);
-            let (codec, layered) = (scan(&codec, events).await?, scan(&layered, events).await?);
-            pairs.extend((round > 0).then_some((codec, layered)));
+            let other = [(&bare, 1), (&layered, 2), (&codec, 2)];
+            for (rates, (store, readers)) in others.iter_mut().zip(other) {
+                rates.push(scan(store, readers, events).await?);
+            }
+            let pair = (scan(&codec, 1, events).await?, scan(&layered, 1, events).await?);
+            pairs.extend((round > 0).then_some(pair));
         }
         layered.close().await;
         bare.close().await;
-        let plain = short(Spread::of(plain).ok_or("no rounds")?.median);
-        let what = format!("{name}: scan, {size} B, to the codec (without layers {plain})");
+        let [plain, two, two_of_codec] =
+            others.map(|rates| Spread::of(rates).map_or_else(String::new, |it| short(it.median)));
+        let others =
+            format!("without layers {plain}; two readers {two}, of the codec {two_of_codec}");
+        let what = format!("{name}: scan, {}, to the codec ({others})", kind.name());
         lines.push(line(&what, "events/s", &pairs)?);
     }
     Ok(lines)
@@ -268,7 +279,7 @@ pub async fn alone(effort: Effort) -> Result<Vec<String>, BoxError> {
     let mut lines = vec![sealing(effort).await?];
     let log = MemoryAdapter::new();
     let store: Store = Arc::new(log.clone());
-    fill(&store, &payloads(200, 1_000)?, effort.log).await?;
+    fill(&store, &Kind::Orders(200).measured(EVENTS)?, effort.log).await?;
     let mut opened = Vec::new();
     for _ in 0..=effort.rounds {
         let begin = Instant::now();
@@ -284,7 +295,7 @@ pub async fn alone(effort: Effort) -> Result<Vec<String>, BoxError> {
 
 /// Appends and reads 10 KiB events that are encrypted and nothing else, by one caller.
 async fn sealing(effort: Effort) -> Result<String, BoxError> {
-    let payloads = payloads(10_240, 500)?;
+    let payloads = Kind::Orders(10_240).measured(500)?;
     let bytes: usize = payloads.iter().map(|payload| payload.as_bytes().len()).sum();
     let mut rates = (Vec::new(), Vec::new());
     for _ in 0..=effort.rounds {
@@ -293,7 +304,7 @@ async fn sealing(effort: Effort) -> Result<String, BoxError> {
         fill(&store, &payloads, 500).await?;
         let appended = begin.elapsed();
         let begin = Instant::now();
-        scan(&store, 500).await?;
+        scan(&store, 1, 500).await?;
         rates.1.push(per_second(bytes as u64, begin.elapsed()) / 1e6);
         rates.0.push(per_second(bytes as u64, appended) / 1e6);
     }
@@ -339,17 +350,21 @@ async fn proofs(log: MemoryAdapter, effort: Effort) -> Result<Vec<String>, BoxEr
 mod tests {
     use std::time::Duration;
 
-    use super::{Effort, alone, appending, scanning};
+    use super::{Effort, Kind, alone, appending, scanning};
+    use crate::layers::events::tests::repository;
     use crate::place::Place;
 
     #[tokio::test]
     async fn every_measure_makes_a_line() {
         let effort = Effort { rounds: 1, time: Duration::from_millis(5), log: 600 };
         let place = async || Ok(Place::memory());
-        let appended = appending(place, "memory", effort).await.expect("figures");
-        let scanned = scanning(place, "memory", effort).await.expect("figures");
+        let folder = repository(120);
+        let mut kinds = Kind::orders();
+        kinds.push(Kind::history(folder.path()).await.expect("a history"));
+        let appended = appending(place, "memory", &kinds, effort).await.expect("figures");
+        let scanned = scanning(place, "memory", &kinds, effort).await.expect("figures");
         let others = alone(effort).await.expect("figures");
-        assert_eq!((appended.len(), scanned.len(), others.len()), (5, 3, 5));
+        assert_eq!((appended.len(), scanned.len(), others.len()), (6, 4, 5));
         let all = [appended, scanned, others].concat();
         assert!(all.iter().all(|line| line.matches('|').count() == 5), "{all:?}");
     }

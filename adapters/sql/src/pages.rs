@@ -8,7 +8,8 @@ use futures_util::{StreamExt, stream};
 
 use crate::scan::Scan;
 
-/// How many pages are read while one is consumed, from the third page on.
+/// How many pages are read while one is consumed: one while the first is, so that a read which is given up there has cost
+/// one page more than it returned; then two.
 const PAGES_AHEAD: usize = 2;
 
 /// A page, with what is left of the read behind it.
@@ -27,7 +28,7 @@ pub trait PageSource: Send + Sync + 'static {
 /// The pages of `scan`, whose errors name `adapter`. Nothing happens before the first poll.
 #[must_use]
 pub fn pages(source: impl PageSource, scan: Scan, adapter: &'static str) -> EventPages {
-    let read = Read { source, rest: scan, asked: VecDeque::new(), begun: false };
+    let read = Read { source, rest: scan, asked: VecDeque::new(), ahead: 0 };
     stream::unfold(Some(read), move |read| async move {
         let mut read = read?;
         match read.next().await {
@@ -45,7 +46,8 @@ struct Read<S> {
     rest: Scan,
     /// Pages that come before it, in order.
     asked: VecDeque<BoxFuture<'static, Turn>>,
-    begun: bool,
+    /// How many of them there may be.
+    ahead: usize,
 }
 
 impl<S: PageSource> Read<S> {
@@ -57,14 +59,7 @@ impl<S: PageSource> Read<S> {
         let next = match self.asked.pop_front() {
             Some(next) => next,
             None if self.rest.is_done() => return Ok(None),
-            // The first page decides whether there is more to split.
-            None if !self.begun => {
-                let first = self.source.ask(self.rest.clone(), false);
-                let (scan, page) = first.await?;
-                self.rest = scan;
-                self.begun = true;
-                return Ok(Some(page));
-            }
+            // Of the first page, which decides whether there is more to split, this is all.
             None => self.source.ask(self.rest.split(), false),
         };
         let (scan, page) = next.await?;
@@ -76,7 +71,8 @@ impl<S: PageSource> Read<S> {
                 self.asked.push_front(self.source.ask(scan, true));
             }
         }
-        while self.asked.len() < PAGES_AHEAD && !self.rest.is_done() {
+        self.ahead = (self.ahead + 1).min(PAGES_AHEAD);
+        while self.asked.len() < self.ahead && !self.rest.is_done() {
             let next = self.source.ask(self.rest.split(), true);
             self.asked.push_back(next);
         }
