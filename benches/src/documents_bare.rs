@@ -125,10 +125,12 @@ impl Bare {
             Self::Postgres(clients, table) => {
                 let client = clients.get(client).ok_or("no such client")?;
                 let sql = format!(
-                    "INSERT INTO {table} SELECT $1, id, $4, 0, $3 FROM unnest($2::text[]) id \
+                    "INSERT INTO {table} SELECT $1, w.id, $4, 0, w.body FROM unnest($2::text[], $3::text[]) w (id, body) \
                      ON CONFLICT (collection, id) DO UPDATE SET revision = excluded.revision, body = excluded.body"
                 );
-                client.query(&sql, &[&collection, &ids, &body, &revision]).await?;
+                // Each row has a body of its own, as ours have.
+                let bodies = vec![body; ids.len()];
+                client.query(&sql, &[&collection, &ids, &bodies, &revision]).await?;
                 Ok(())
             }
         }

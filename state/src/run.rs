@@ -22,14 +22,24 @@ use crate::value::encode;
 
 /// The most documents that one scan asks for: it is lazy, but stores fetch pages.
 const MAX_CHUNK: usize = 1_024;
-/// How many documents are kept beyond those that are returned before the rest is dropped.
+/// How many documents of a sort in memory come in before those that are not returned are dropped, unless more are
+/// returned.
 const SLACK: usize = 256;
+/// And how many bytes of them: a few large documents are as much as many small ones.
+const SLACK_BYTES: usize = 1 << 20;
 
 /// A document that matches.
 #[derive(Debug, Clone)]
 pub(crate) struct Hit {
     pub(crate) spot: Spot,
     pub(crate) document: Document,
+}
+
+impl Hit {
+    fn bytes(&self) -> usize {
+        let keys: usize = self.spot.keys.iter().map(Bytes::len).sum();
+        self.document.body.as_bytes().len() + keys
+    }
 }
 
 /// Documents that match, in the order of the find, and whether others follow in the direction in which it went.
@@ -51,6 +61,10 @@ struct Run<'a> {
     looked_at: usize,
     seen: HashSet<DocumentId>,
     hits: Vec<Hit>,
+    /// Of a sort in memory: what came in since the rest was dropped last, in documents and in bytes.
+    fresh: (usize, usize),
+    /// The last of as many as are returned, so far: what comes after it is not returned.
+    last: Option<Spot>,
 }
 
 impl<T> Documents<T> {
@@ -81,6 +95,8 @@ impl<T> Documents<T> {
             looked_at: 0,
             seen: HashSet::new(),
             hits: Vec::new(),
+            fresh: (0, 0),
+            last: None,
         };
         let index = self.collection.indexes.iter().find(|index| match &plan.along {
             Along::Index(name) => index.name == *name,
@@ -197,11 +213,8 @@ impl<T> Documents<T> {
             while let Some(page) = pages.try_next().await? {
                 for Scanned { document, .. } in page {
                     let (hit, matches) = run.look_at(&self.collection, document)?;
-                    if matches && run.is_beyond(&hit.spot) {
-                        run.hits.push(hit);
-                    }
-                    if run.hits.len() > most.saturating_mul(2).saturating_add(SLACK) {
-                        run.keep(most);
+                    if matches {
+                        run.take_in(hit, most);
                     }
                 }
             }
@@ -282,13 +295,31 @@ impl Run<'_> {
         group.drain(..).for_each(|hit| self.push(hit));
     }
 
+    /// Takes a hit that may be among the first, in any order. At any time `most` documents are held, and beside them
+    /// at most [`SLACK_BYTES`] and one document.
+    fn take_in(&mut self, hit: Hit, most: usize) {
+        let is_late = |last: &Spot| self.compare(&hit.spot, last).is_gt();
+        if !self.is_beyond(&hit.spot) || self.last.as_ref().is_some_and(is_late) {
+            return;
+        }
+        self.fresh = (self.fresh.0 + 1, self.fresh.1 + hit.bytes());
+        self.hits.push(hit);
+        let (documents, bytes) = self.fresh;
+        if self.hits.len() > most && (documents > most.max(SLACK) || bytes > SLACK_BYTES) {
+            self.keep(most);
+        }
+    }
+
     /// Keeps the first of the hits, each document once.
     fn keep(&mut self, most: usize) {
         let mut hits = std::mem::take(&mut self.hits);
-        hits.sort_unstable_by(|a, b| self.compare(&a.spot, &b.spot));
+        // Stable, as it is the fast one where most of them are in order.
+        hits.sort_by(|a, b| self.compare(&a.spot, &b.spot));
         let mut seen = HashSet::new();
         hits.retain(|hit| seen.insert(hit.spot.id.clone()));
         hits.truncate(most);
+        self.last = hits.last().filter(|_| hits.len() == most).map(|hit| hit.spot.clone());
+        self.fresh = (0, 0);
         self.hits = hits;
     }
 }

@@ -198,7 +198,7 @@ impl PostgresOptions {
 
     /// The same with the caller's own pool, whose connections the adapter has for one transaction or page at a time.
     /// The options of connections and TLS do not count; timeouts do. Statements are planned best where the pool sets
-    /// `plan_cache_mode = force_generic_plan` and `jit = off`.
+    /// `plan_cache_mode = force_generic_plan`, `jit = off` and `max_parallel_workers_per_gather = 0`.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); [`Invalid`](annals::Error::Invalid) also outside of a runtime of tokio.

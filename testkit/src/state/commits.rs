@@ -103,4 +103,21 @@ pub(super) async fn guards(cx: Context) {
         assert!(store.commit(Commit::new(writes)).await.unwrap_err().is_conflict());
         assert_eq!(found(&store, cx.ids()).await, ["a", "b"]);
     }
+
+    // Beside several documents at their revisions, before and behind which the guard comes.
+    let both = |expected| ["m", "n"].map(|id| cx.put(id, expected));
+    let made = commit(&store, both(Expected::Absent)).await;
+    for (guarded, wrong) in [("a", made), ("nobody", first), ("z", first)] {
+        let guard = cx.guard(guarded, Expected::Is(wrong));
+        let writes = both(Expected::Is(made)).into_iter().chain([guard]);
+        let error = store.commit(Commit::new(writes)).await.unwrap_err();
+        assert_eq!(error.conflict().map(|conflict| &conflict.key), Some(&cx.key(guarded)));
+        for id in ["m", "n"] {
+            assert_eq!(cx.revision(&store, id).await, Some(made), "it was put all the same");
+        }
+    }
+    let guard = cx.guard("a", Expected::Is(first));
+    let moved = commit(&store, both(Expected::Is(made)).into_iter().chain([guard])).await;
+    assert_eq!(cx.revision(&store, "n").await, Some(moved));
+    assert_eq!(cx.revision(&store, "a").await, Some(first), "a guard moved its document");
 }

@@ -40,6 +40,20 @@ pub(super) async fn entries(cx: Context) {
     commit(&store, [cx.delete("a", Expected::Any)]).await;
     assert!(found(&store, cx.by()).await.is_empty());
     assert!(found(&store, cx.ids()).await.is_empty());
+
+    // Several documents of one commit, each at its revision, with other entries, with more of them, and without any.
+    let all = |expected| ["a", "b", "c"].map(|id| cx.put(id, expected));
+    let one = |write: Write, key: &'static str| write.with_entry(BY, key);
+    let made = commit(&store, all(Expected::Absent).map(|write| one(write, "x"))).await;
+    let [a, b, c] = all(Expected::Is(made));
+    let moved = commit(&store, [one(a, "y"), one(one(b, "x"), "y"), one(c, "z")]).await;
+    assert_eq!(found(&store, by("x")).await, ["b"]);
+    assert_eq!(found(&store, by("y")).await, ["a", "b"]);
+    let [a, b, c] = all(Expected::Is(moved));
+    let fewer = commit(&store, [a, one(b, "y"), one(c, "z")]).await;
+    assert_eq!(found(&store, cx.by()).await, ["b", "c"]);
+    commit(&store, all(Expected::Is(fewer))).await;
+    assert!(found(&store, cx.by()).await.is_empty());
 }
 
 /// ST10: bodies of any bytes with their encoding; names that differ in case or in form are different.

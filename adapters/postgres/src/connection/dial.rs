@@ -162,11 +162,13 @@ fn configured(options: &PostgresOptions) -> Config {
     }
     if options.prepares() {
         // Plans do not depend on values: to plan again would cost a third of an append. So a plan that was made on a
-        // small table has to be right for a large one as well: by its index. What a caller set comes last and wins.
+        // small table has to be right for a large one as well: by its index. Of a limit that it does not know the planner
+        // expects a tenth of the table, and parallel workers for it, which take longer to start than a page takes. What a
+        // caller set comes last and wins.
         let caller = config.get_options().unwrap_or_default();
         let settings = format!(
-            "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c {SESSION_MARK}=on \
-             -c row_security=off -c lock_timeout={} -c statement_timeout={} {caller}",
+            "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
+             -c max_parallel_workers_per_gather=0 -c {SESSION_MARK}=on -c row_security=off -c lock_timeout={} -c statement_timeout={} {caller}",
             options.common.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
         );

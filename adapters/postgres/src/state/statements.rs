@@ -37,7 +37,12 @@ impl Statements {
             ),
             documents: tables.fill("{documents}"),
             entries: tables.fill("{entries}"),
-            join: tables.fill("JOIN {documents} d ON d.collection = e.collection AND d.id = e.id"),
+            // One look-up for each entry in its order, whatever the planner thinks of tables and limits that it does
+            // not know: not all documents at once, and not by parallel workers, which take longer to start than a page.
+            join: tables.fill(
+                "CROSS JOIN LATERAL (SELECT d.id, d.revision, d.encoding, d.body FROM {documents} d \
+                 WHERE d.collection = e.collection AND d.id = e.id OFFSET 0) d",
+            ),
         }
     }
 

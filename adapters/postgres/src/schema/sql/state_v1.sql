@@ -46,54 +46,93 @@ DECLARE
     failed   integer[];
     had      boolean;
     missing  bigint;
+    guards   integer := cardinality(array_positions(kinds, 2::smallint));
+    judged   boolean := false;
 BEGIN
     PERFORM set_config('lock_timeout', patience, true);
-    -- All locks in one pass in the order of the documents: nobody waits in a circle.
-    SELECT array_agg(coalesce(x.revision, s.revision) ORDER BY w.nth), coalesce(bool_or(x.indexed), false)
-    INTO held, had
-    FROM unnest(collections, ids, kinds) WITH ORDINALITY w (collection, id, kind, nth)
-    LEFT JOIN LATERAL (SELECT d.revision, d.indexed FROM {documents} d
-        WHERE d.collection = w.collection AND d.id = w.id AND w.kind < 2 FOR UPDATE) x ON true
-    LEFT JOIN LATERAL (SELECT d.revision FROM {documents} d
-        WHERE d.collection = w.collection AND d.id = w.id AND w.kind = 2 FOR SHARE) s ON true;
-
-    SELECT array_agg(DISTINCT w.owner) INTO failed
-    FROM unnest(owners, expects, expected, held) w (owner, expects, expected, held)
-    WHERE CASE w.expects WHEN 0 THEN false WHEN 1 THEN w.held IS NOT NULL ELSE w.held IS DISTINCT FROM w.expected END;
-    IF failed IS NOT NULL THEN
-        RETURN QUERY SELECT w.owner, w.nth::integer, w.held
-        FROM unnest(owners, expects, expected, held) WITH ORDINALITY w (owner, expects, expected, held, nth)
-        WHERE CASE w.expects WHEN 0 THEN false WHEN 1 THEN w.held IS NOT NULL ELSE w.held IS DISTINCT FROM w.expected END
-        ORDER BY w.nth;
+    -- Several puts, each of a document that has a revision, perhaps behind guards: judged as they are written, which
+    -- locks in the order of the documents too. Where one expectation does not hold, or a document loses its last entry,
+    -- all of that is undone, and judged below.
+    IF cardinality(ids) > guards + 1 AND 2 = ALL (expects) AND 0 = ALL (kinds[guards + 1:]) THEN
+        BEGIN
+            IF guards > 0 THEN
+                SELECT guards - count(*) INTO missing
+                FROM unnest(collections[:guards], ids[:guards], expected[:guards]) w (collection, id, expected)
+                CROSS JOIN LATERAL (SELECT FROM {documents} d
+                    WHERE d.collection = w.collection AND d.id = w.id AND d.revision = w.expected FOR SHARE) s;
+                IF missing > 0 THEN
+                    RAISE EXCEPTION 'not as expected' USING ERRCODE = 'AN001';
+                END IF;
+            END IF;
+            UPDATE {documents} d
+            SET revision = w.revision, encoding = w.encoding, body = w.body, indexed = w.indexed
+            FROM unnest(collections, ids, kinds, expected, revisions, encodings, bodies, are_indexed)
+                w (collection, id, kind, expected, revision, encoding, body, indexed)
+            WHERE w.kind = 0 AND d.collection = w.collection AND d.id = w.id AND d.revision = w.expected
+                AND (w.indexed OR NOT d.indexed);
+            GET DIAGNOSTICS missing = ROW_COUNT;
+            IF missing < cardinality(ids) - guards THEN
+                RAISE EXCEPTION 'not as expected' USING ERRCODE = 'AN001';
+            END IF;
+            held := expected;
+            had := true = ANY (are_indexed);
+            judged := true;
+        EXCEPTION WHEN SQLSTATE 'AN001' THEN
+            NULL;
+        END;
     END IF;
 
-    -- What must be absent and is not put is held by a row that is gone before the end.
-    WITH wanted AS MATERIALIZED (
-        SELECT w.* FROM unnest(collections, ids, revisions, encodings, bodies, are_indexed, kinds, owners, expects, held)
-            WITH ORDINALITY w (collection, id, revision, encoding, body, indexed, kind, owner, expects, held, nth)
-        WHERE w.held IS NULL AND (w.kind = 0 OR w.expects = 1) AND coalesce(w.owner <> ALL (failed), true)
-    ), made AS (
-        INSERT INTO {documents} (collection, id, revision, encoding, body, indexed)
-        SELECT w.collection, w.id, w.revision, w.encoding, w.body, w.indexed FROM wanted w ORDER BY w.nth
-        ON CONFLICT (collection, id) DO NOTHING RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM made) INTO missing;
-    IF missing > 0 THEN
-        RAISE EXCEPTION 'another commit made a document at the same time' USING ERRCODE = 'serialization_failure';
-    END IF;
+    IF NOT judged THEN
+        -- All locks in one pass in the order of the documents: nobody waits in a circle.
+        SELECT array_agg(coalesce(x.revision, s.revision) ORDER BY w.nth), coalesce(bool_or(x.indexed), false)
+        INTO held, had
+        FROM unnest(collections, ids, kinds) WITH ORDINALITY w (collection, id, kind, nth)
+        LEFT JOIN LATERAL (SELECT d.revision, d.indexed FROM {documents} d
+            WHERE d.collection = w.collection AND d.id = w.id AND w.kind < 2 FOR UPDATE) x ON true
+        LEFT JOIN LATERAL (SELECT d.revision FROM {documents} d
+            WHERE d.collection = w.collection AND d.id = w.id AND w.kind = 2 FOR SHARE) s ON true;
 
-    UPDATE {documents} d
-    SET revision = w.revision, encoding = w.encoding, body = w.body, indexed = w.indexed
-    FROM unnest(collections, ids, revisions, encodings, bodies, are_indexed, kinds, owners, held)
-        w (collection, id, revision, encoding, body, indexed, kind, owner, held)
-    WHERE d.collection = w.collection AND d.id = w.id AND w.kind = 0 AND w.held IS NOT NULL
-        AND coalesce(w.owner <> ALL (failed), true);
+        SELECT array_agg(DISTINCT w.owner) INTO failed
+        FROM unnest(owners, expects, expected, held) w (owner, expects, expected, held)
+        WHERE CASE w.expects WHEN 0 THEN false WHEN 1 THEN w.held IS NOT NULL
+            ELSE w.held IS DISTINCT FROM w.expected END;
+        IF failed IS NOT NULL THEN
+            RETURN QUERY SELECT w.owner, w.nth::integer, w.held
+            FROM unnest(owners, expects, expected, held) WITH ORDINALITY w (owner, expects, expected, held, nth)
+            WHERE CASE w.expects WHEN 0 THEN false WHEN 1 THEN w.held IS NOT NULL
+                ELSE w.held IS DISTINCT FROM w.expected END
+            ORDER BY w.nth;
+        END IF;
 
-    IF 1 = ANY (kinds) OR 2 = ANY (kinds) THEN
-        DELETE FROM {documents} d
-        USING unnest(collections, ids, kinds, owners, expects, held) w (collection, id, kind, owner, expects, held)
-        WHERE d.collection = w.collection AND d.id = w.id AND coalesce(w.owner <> ALL (failed), true)
-            AND ((w.kind = 1 AND w.held IS NOT NULL) OR (w.kind > 0 AND w.held IS NULL AND w.expects = 1));
+        -- What must be absent and is not put is held by a row that is gone before the end.
+        WITH wanted AS MATERIALIZED (
+            SELECT w.*
+            FROM unnest(collections, ids, revisions, encodings, bodies, are_indexed, kinds, owners, expects, held)
+                WITH ORDINALITY w (collection, id, revision, encoding, body, indexed, kind, owner, expects, held, nth)
+            WHERE w.held IS NULL AND (w.kind = 0 OR w.expects = 1) AND coalesce(w.owner <> ALL (failed), true)
+        ), made AS (
+            INSERT INTO {documents} (collection, id, revision, encoding, body, indexed)
+            SELECT w.collection, w.id, w.revision, w.encoding, w.body, w.indexed FROM wanted w ORDER BY w.nth
+            ON CONFLICT (collection, id) DO NOTHING RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM made) INTO missing;
+        IF missing > 0 THEN
+            RAISE EXCEPTION 'another commit made a document at the same time' USING ERRCODE = 'serialization_failure';
+        END IF;
+
+        UPDATE {documents} d
+        SET revision = w.revision, encoding = w.encoding, body = w.body, indexed = w.indexed
+        FROM unnest(collections, ids, revisions, encodings, bodies, are_indexed, kinds, owners, held)
+            w (collection, id, revision, encoding, body, indexed, kind, owner, held)
+        WHERE d.collection = w.collection AND d.id = w.id AND w.kind = 0 AND w.held IS NOT NULL
+            AND coalesce(w.owner <> ALL (failed), true);
+
+        IF 1 = ANY (kinds) OR 2 = ANY (kinds) THEN
+            DELETE FROM {documents} d
+            USING unnest(collections, ids, kinds, owners, expects, held) w (collection, id, kind, owner, expects, held)
+            WHERE d.collection = w.collection AND d.id = w.id AND coalesce(w.owner <> ALL (failed), true)
+                AND ((w.kind = 1 AND w.held IS NOT NULL) OR (w.kind > 0 AND w.held IS NULL AND w.expects = 1));
+        END IF;
     END IF;
 
     IF had THEN
