@@ -186,7 +186,7 @@ faults! {
 
     postgres_locks_one_stream_of_a_call: Handles of "annals-postgres" "conformance_stream"
         "adapters/postgres/src/append/locks.rs": "    keys.sort_unstable();\n" => "    keys.sort_unstable();\n    keys.truncate(1);\n";
-        caught by ["cond.guard_race"]
+        caught by ["cond.gated"]
 
     postgres_claims_the_head_of_the_log: Follows of "annals-postgres" "conformance_category"
         "adapters/postgres/src/read/reader.rs": "Some(scope) => self.last_of(session, &scope).await?,"
