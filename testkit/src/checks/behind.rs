@@ -51,7 +51,7 @@ impl Round {
         let store = &ledger.store;
         let [home, beside] = ["home", "beside"].map(|name| store.stream("behind", name));
         let made = store.stream("behind", &format!("made{nth}"));
-        let target = if nth % 2 == 0 { home.clone() } else { made };
+        let target = if nth.is_multiple_of(2) { home.clone() } else { made };
         let Some(known) = ledger.stream(&beside).last().map(|last| last.event.clone()) else {
             return Err(Failure::new("a stream that was appended to is empty"));
         };

@@ -211,17 +211,16 @@ impl<C: Contract> Suite<C> {
             let _ = done.send(suite.verdict(&check_, &context));
         };
         let spawned = std::thread::Builder::new().name(check.id.to_owned()).spawn(work);
+        let ended = || outcome.recv_timeout(limit).ok();
+        let is_busy = || !self.strict && pace::is_busy();
+        let late = || {
+            self.failed(Failure::late(format!(
+                "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
+            )))
+        };
         let verdict = match spawned {
             Err(error) => Verdict::NotRun(format!("no thread: {error}")),
-            Ok(_) => {
-                let ended = || outcome.recv_timeout(limit).ok();
-                let is_busy = || !self.strict && pace::is_busy();
-                pace::by_turns(ended, is_busy).unwrap_or_else(|| {
-                    self.failed(Failure::late(format!(
-                        "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
-                    )))
-                })
-            }
+            Ok(_) => pace::by_turns(ended, is_busy).unwrap_or_else(late),
         };
         let verdict = match verdict {
             Verdict::NotRun(reason) if self.requires(check) => {
