@@ -4,6 +4,7 @@ use crate::storage::Check;
 
 mod append;
 mod batch;
+mod behind;
 mod burst;
 mod capability;
 mod close;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         append::CHECKS,
         batch::CHECKS,
         burst::CHECKS,
+        behind::CHECKS,
         large::CHECKS,
         wide::CHECKS,
         position::CHECKS,

@@ -63,6 +63,7 @@
 //! | `ANNALS_TESTKIT_PROFILE` | `quick` (the default, seconds), `full` (twenty times as many cases, for CI), or `soak:SECONDS` for each random check |
 //! | `ANNALS_TESTKIT_RUNTIME` | `current`, or a number of worker threads; 2 unless told otherwise |
 //! | `ANNALS_TESTKIT_LIMIT` | seconds after which a check hangs, and fails; 30 unless told otherwise |
+//! | `ANNALS_TESTKIT_STRICT` | `1`: what is late fails, however busy the machine is |
 //! | `ANNALS_TESTKIT_REQUIRE` | beginnings of check ids, separated by commas, or `all`: what applies and is not run fails |
 //! | `ANNALS_TESTKIT_REPORT` | a folder for `report.html`, `report.md` and `report.json` |
 //! | `ANNALS_TESTKIT_SCRATCH` | a folder for stores in files ([`scratch`]), kept; otherwise a temporary one |

@@ -16,7 +16,7 @@ use crate::subject::{Context, Start, event};
 
 impl Contract for Storage {
     const NAME: &'static str = "annals-testkit";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const RULES: &'static [Rule] = &[
         Rule::new("A1", "all or nothing"),
         Rule::new("A2", "positions without holes"),

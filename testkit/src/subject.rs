@@ -277,15 +277,14 @@ pub(crate) fn unavailable(error: annals::Error) -> Failure {
     if is_late { Failure::late(failure.to_string()) } else { failure }
 }
 
-/// Waits for `work` at most so long, or as much longer as the store's calls take; a hang is a failure that says what
-/// hung.
+/// Waits for `work` at most so long, or as much longer as the store's calls take, and several times as long on a machine
+/// that is too busy; a hang is a failure that says what hung.
 pub(crate) async fn within<T>(
     limit: Duration,
     what: &str,
     work: impl Future<Output = T>,
 ) -> Outcome<T> {
     let limit = pace::scaled(limit);
-    tokio::time::timeout(limit, work)
-        .await
-        .map_err(|_| Failure::late(format!("{what} did not end within {limit:?}")))
+    let late = || Failure::late(format!("{what} did not end within {limit:?}"));
+    pace::in_turns(limit, work).await.ok_or_else(late)
 }

@@ -52,7 +52,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// How an append of a burst must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
+pub(super) enum Due {
     Stored,
     Unmet,
     Known(EventId),
@@ -135,9 +135,9 @@ fn calls(ledger: &Ledger, nth: usize, panics: bool) -> Vec<(Vec<Append>, Due)> {
 }
 
 /// How a call ended; `None` if it unwound.
-type Ended = Option<annals::Result<Vec<StoredEvent>>>;
+pub(super) type Ended = Option<annals::Result<Vec<StoredEvent>>>;
 
-async fn run(handles: &[Subject], calls: &[(Vec<Append>, Due)]) -> Outcome<Vec<Ended>> {
+pub(super) async fn run(handles: &[Subject], calls: &[(Vec<Append>, Due)]) -> Outcome<Vec<Ended>> {
     let (work, calls) = (handles.to_vec(), calls.to_vec());
     // In one task: each is begun before the next, and where one waits the next goes on.
     let all = tokio::spawn(async move {
@@ -159,7 +159,11 @@ async fn run(handles: &[Subject], calls: &[(Vec<Append>, Due)]) -> Outcome<Vec<E
 }
 
 /// Each ended as it must, by itself; what was stored is recorded, in the order of its numbers.
-fn judge(ledger: &mut Ledger, calls: Vec<(Vec<Append>, Due)>, ended: Vec<Ended>) -> Outcome {
+pub(super) fn judge(
+    ledger: &mut Ledger,
+    calls: Vec<(Vec<Append>, Due)>,
+    ended: Vec<Ended>,
+) -> Outcome {
     let mut stored = Vec::new();
     let mut either: Vec<(EventId, usize)> = Vec::new();
     for ((call, due), ended) in calls.into_iter().zip(ended) {

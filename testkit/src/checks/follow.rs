@@ -6,6 +6,7 @@ use annals::{
 use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
+use crate::checks::support::ledger::{Ledger, always, most};
 use crate::checks::support::polled_follow::{Follow, LIMIT, feed, join, task};
 use crate::checks::support::polled_read::{LONG, handles, long, sources, streams};
 use crate::checks::support::read_world::{World, named};
@@ -44,7 +45,7 @@ pub(super) const CHECKS: &[Check] = &[
         Required,
         [],
         wakes,
-        "a follow that waits in a task wakes for every append, alone and in bursts"
+        "a follow that waits in a task wakes for every append: alone, in bursts, and beside others in one call"
     ),
     check!(
         "follow.queries",
@@ -197,6 +198,35 @@ async fn wakes(cx: Context) -> Outcome {
             let due = *before + appended;
             let arrived = within(LIMIT, "what was appended", seen.wait_for(|count| *count >= due));
             if arrived.await?.is_err() {
+                break;
+            }
+        }
+    }
+    drop(followers);
+    join(tasks).await?;
+    wakes_of_each(ledger).await
+}
+
+/// A call to several streams wakes those that follow any of them, whichever place it has in the call.
+async fn wakes_of_each(mut ledger: Ledger) -> Outcome {
+    const ROUNDS: usize = 6;
+    let store = ledger.store.clone();
+    let all = streams(&store);
+    if !store.capabilities.multi_stream_append || most(&store) < all.len() {
+        return Ok(());
+    }
+    let mut tasks = JoinSet::new();
+    let followers = all.clone().map(|stream| {
+        let before = ledger.stream(&stream).len();
+        (task(&mut tasks, &store, &stream.into(), before + ROUNDS), before)
+    });
+    for round in 0..ROUNDS {
+        let mut call = all.clone().map(|to| always(&to, vec![event("rare")])).to_vec();
+        call.rotate_left(round % all.len());
+        ledger.append(call).await?;
+        for (mut seen, before) in followers.clone() {
+            let arrived = seen.wait_for(|count| *count > before + round);
+            if within(LIMIT, "what one call wrote to several streams", arrived).await?.is_err() {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use annals::{
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use crate::checks::support::ledger::{Ledger, always, light};
+use crate::checks::support::ledger::{Ledger, always, light, most};
 use crate::checks::support::polled_read::{LIMIT, handles, long, streams};
 use crate::checks::support::read_world::named;
 use crate::engine::{Failure, Outcome, ensure};
@@ -62,7 +62,30 @@ fn pairs(ledger: &Ledger, nth: usize) -> Vec<[Vec<Append>; 2]> {
             pairs.push([write(&fresh), write(&beside)]);
         }
     }
+    if store.capabilities.multi_stream_append && most(store) > BESIDE {
+        pairs.extend((0..3).map(|turn| {
+            let guarded = ["left", "right"].map(|name| to(&format!("{name}-{turn}-")));
+            guards(store, &guarded, nth)
+        }));
+    }
     pairs
+}
+
+/// How many streams of its own each of two calls has that guard what the other writes: adapters that lock less than all
+/// streams of a call lock others of one than of the other.
+const BESIDE: usize = 8;
+
+/// Two calls, each of which guards that the stream is empty which the other writes to.
+fn guards(store: &Subject, guarded: &[StreamId; 2], nth: usize) -> [Vec<Append>; 2] {
+    [[0, 1], [1, 0]].map(|[guard, write]| {
+        let name = |beside: usize| format!("{}-{beside}-{nth}", guarded[write].name);
+        let mut call: Vec<_> = (0..BESIDE)
+            .map(|beside| always(&store.stream("meeting", &name(beside)), light(1)))
+            .collect();
+        call.push(always(&guarded[write], light(1)));
+        call.push(Append::guard(guarded[guard].clone(), WriteCondition::StreamIsEmpty));
+        call
+    })
 }
 
 async fn gated(cx: Context) -> Outcome {

@@ -6,7 +6,7 @@ use crate::engine::suite::begins;
 use crate::engine::{Contract, Flavour, Profile, Suite};
 
 impl<C: Contract> Suite<C> {
-    /// Takes the seed, profile, runtime, limit and requirements that are set in the
+    /// Takes the seed, profile, runtime, limits and requirements that are set in the
     /// [environment](crate#environment).
     ///
     /// # Errors
@@ -52,6 +52,11 @@ impl<C: Contract> Suite<C> {
             flavour,
         )?;
         set(&mut self.limit, &var, "ANNALS_TESTKIT_LIMIT", "a number of seconds", seconds)?;
+        set(&mut self.strict, &var, "ANNALS_TESTKIT_STRICT", "0 or 1", |text| match text {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        })?;
         set(
             &mut self.require,
             &var,
@@ -107,6 +112,7 @@ mod tests {
         let current = suite("ANNALS_TESTKIT_RUNTIME", "current").unwrap();
         assert_eq!(current.flavour, Flavour::CurrentThread);
         assert_eq!(suite("ANNALS_TESTKIT_LIMIT", "7").unwrap().limit, Duration::from_secs(7));
+        assert!(suite("ANNALS_TESTKIT_STRICT", "1").unwrap().strict);
         let required = suite("ANNALS_TESTKIT_REQUIRE", "pos., dur.kill9,").unwrap();
         let ids = ["pos.contiguous", "dur.kill9", "dur.reopen"];
         let checks = ids.map(|id| *checks::all().find(|check| check.id == id).unwrap());
@@ -122,6 +128,7 @@ mod tests {
             ("PROFILE", "soak", "PROFILE is quick, full or soak:SECONDS, got \"soak\""),
             ("PROFILE", "fulll", "PROFILE is quick, full or soak:SECONDS, got \"fulll\""),
             ("RUNTIME", "two", "RUNTIME is current or a number of threads, got \"two\""),
+            ("STRICT", "yes", "STRICT is 0 or 1, got \"yes\""),
             ("LIMIT", "-1", "LIMIT is a number of seconds, got \"-1\""),
             (
                 "REQUIRE",

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,22 +17,67 @@ const BUSY: f64 = 3.0;
 /// A store whose ordinary call takes so long is, too.
 const SLOW: Duration = Duration::from_millis(400);
 
+/// How often a limit begins anew at most, where the machine is too busy to tell what is late from what hangs.
+const TURNS: u32 = 8;
+
+/// How limits are taken by the check on a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// How many times longer they are than they are written.
+    pub(crate) factor: u32,
+    /// What is late has failed, however busy the machine is.
+    pub(crate) strict: bool,
+}
+
 thread_local! {
-    /// How many times longer limits are on this thread.
-    static FACTOR: Cell<u32> = const { Cell::new(1) };
+    static LIMITS: Cell<Limits> = const { Cell::new(Limits { factor: 1, strict: false }) };
 }
 
 /// The limit, as long as the store of the check on this thread needs.
 pub(crate) fn scaled(limit: Duration) -> Duration {
-    limit * FACTOR.get()
+    limit * LIMITS.get().factor
 }
 
-pub(crate) fn factor() -> u32 {
-    FACTOR.get()
+pub(crate) fn limits() -> Limits {
+    LIMITS.get()
 }
 
-pub(crate) fn set(factor: u32) {
-    FACTOR.set(factor.clamp(1, MOST));
+pub(crate) fn set(limits: Limits) {
+    LIMITS.set(Limits { factor: limits.factor.clamp(1, MOST), ..limits });
+}
+
+/// What `wait` waits for, one limit long at each call: anew if nothing came in time and the machine `is_busy`.
+pub(crate) fn by_turns<T>(
+    mut wait: impl FnMut() -> Option<T>,
+    is_busy: impl Fn() -> bool,
+) -> Option<T> {
+    for _ in 1..TURNS {
+        let done = wait();
+        if done.is_some() || !is_busy() {
+            return done;
+        }
+    }
+    wait()
+}
+
+/// The same for a future.
+pub(crate) async fn in_turns<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 1..TURNS {
+        if let Ok(done) = tokio::time::timeout(limit, work.as_mut()).await {
+            return Some(done);
+        }
+        // It takes a moment to see how busy the machine is.
+        if LIMITS.get().strict || !tokio::task::spawn_blocking(is_busy).await.unwrap_or(false) {
+            return None;
+        }
+    }
+    tokio::time::timeout(limit, work).await.ok()
+}
+
+/// Whether the machine is too busy for a verdict on time.
+pub(crate) fn is_busy() -> bool {
+    slowdown() >= BUSY
 }
 
 /// How many times longer limits are for a store whose ordinary call takes so long.
@@ -81,12 +127,38 @@ mod tests {
         let limit = Duration::from_secs(2);
         std::thread::spawn(move || {
             assert_eq!(scaled(limit), limit);
-            set(3);
-            assert_eq!((scaled(limit), factor()), (limit * 3, 3));
+            set(Limits { factor: 3, strict: true });
+            assert_eq!((scaled(limit), limits().strict), (limit * 3, true));
         })
         .join()
         .unwrap();
         assert_eq!(scaled(limit), limit);
+    }
+
+    #[test]
+    fn a_limit_begins_anew_only_on_a_busy_machine_and_not_without_end() {
+        let turns_until = |done: u32, busy: u32| {
+            let turns = Cell::new(0);
+            let wait = || {
+                turns.set(turns.get() + 1);
+                (turns.get() >= done).then_some(())
+            };
+            let ended = by_turns(wait, || turns.get() < busy).is_some();
+            (ended, turns.get())
+        };
+        assert_eq!(turns_until(1, 0), (true, 1));
+        assert_eq!(turns_until(2, 0), (false, 1));
+        assert_eq!(turns_until(5, u32::MAX), (true, 5));
+        assert_eq!(turns_until(5, 3), (false, 3));
+        assert_eq!(turns_until(TURNS, u32::MAX), (true, TURNS));
+        assert_eq!(turns_until(TURNS + 1, u32::MAX), (false, TURNS));
+    }
+
+    #[tokio::test]
+    async fn a_future_in_time_is_done_and_one_that_hangs_is_not_waited_for_without_end() {
+        let limit = Duration::from_millis(1);
+        assert_eq!(in_turns(limit, std::future::ready(1)).await, Some(1));
+        assert_eq!(in_turns(limit, std::future::pending::<()>()).await, None);
     }
 
     #[test]

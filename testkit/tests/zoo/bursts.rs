@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use annals::adapter::Facts;
 use annals::{
     Append, CategoryName, Error, Order, Position, Query, QueryItem, ReadOptions, Result, Source,
-    StoredEvent, StreamId, Tag, Tags,
+    StoredEvent, StreamId, Tag, Tags, WriteCondition,
 };
 use futures_util::StreamExt;
 use time::{Duration, OffsetDateTime, UtcOffset};
@@ -56,6 +56,16 @@ fn one(log: &mut Log, call: &[Append]) -> Answer {
         catch_unwind(AssertUnwindSafe(|| Plain.prepare(log, call))).unwrap_or_else(panicked)?;
     log.push_all(&stored);
     Ok(stored)
+}
+
+/// Notes in `never` where streams would end after a large call of which an event is known.
+fn note_failed(log: &Log, call: &[Append], never: &mut HashMap<StreamId, u64>) {
+    if count(call) >= 48 && Plain.duplicates(log, call).is_err() {
+        for write in call {
+            let end = log.len_of(&write.stream) + write.events.len();
+            never.insert(write.stream.clone(), (end as u64).saturating_sub(1));
+        }
+    }
 }
 
 /// An error as good as the first, for another call.
@@ -117,6 +127,41 @@ bent_specimens! {
                     let stored = Plain.prepare(&mut log_of_ids, &always(call))?;
                     log.push_all(&stored);
                     Ok(stored)
+                }).collect()
+            }).await
+        }
+    }
+
+    /// What a large call would leave is what later ones of its batch find met, also if one of its events is known.
+    MetByFailed { queue: Queue } caught by ["append.behind_failed"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            together(shared, &self.queue, writes, |log, calls| {
+                let mut never: HashMap<StreamId, u64> = HashMap::new();
+                calls.iter().map(|call| {
+                    note_failed(log, call, &mut never);
+                    let is_met = |write: &Append| match write.condition {
+                        WriteCondition::PositionIs(last) => never.get(&write.stream) == Some(&last.value()),
+                        _ => false,
+                    };
+                    one(log, &super::bent::unconditional(call, is_met))
+                }).collect()
+            }).await
+        }
+    }
+
+    /// What a large call would leave keeps later ones of its batch out, also if one of its events is known.
+    UnmetByFailed { queue: Queue } caught by ["append.behind_failed"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            together(shared, &self.queue, writes, |log, calls| {
+                let mut never: HashMap<StreamId, u64> = HashMap::new();
+                calls.iter().map(|call| {
+                    note_failed(log, call, &mut never);
+                    for Append { stream, condition, .. } in call {
+                        if let (Some(last), WriteCondition::StreamIsEmpty) = (never.get(stream), condition) {
+                            condition.evaluate(stream, &Facts::new(Some(Position::new(*last))))?;
+                        }
+                    }
+                    one(log, call)
                 }).collect()
             }).await
         }

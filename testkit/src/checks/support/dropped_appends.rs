@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use annals::{Append, Error, EventId, NewEvent, QueryItem, ReadOptions, Result, StoredEvent, Tags};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::checks::support::ledger::{Ledger, describe, light, patient, summary};
 use crate::engine::{Failure, Outcome, ensure};
@@ -200,13 +199,14 @@ impl Drops {
     /// Each append is there whole or not at all, as its fate says, in an order that appends can have.
     pub(crate) async fn judge(&self) -> Outcome {
         // What others do for an append that was dropped may still be under way.
-        let until = Instant::now() + Duration::from_secs(3);
-        loop {
-            let judged = self.judge_now().await;
-            if judged.is_ok() || Instant::now() > until {
-                return judged;
+        let settled = async {
+            while self.judge_now().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        match within(Duration::from_secs(3), "a dropped append", settled).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.judge_now().await,
         }
     }
 
