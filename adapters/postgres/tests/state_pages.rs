@@ -17,14 +17,20 @@ use futures_util::TryStreamExt;
 
 const DOCUMENTS: u32 = 5_000;
 const PER_COMMIT: u32 = 1_000;
-const ASKED: u64 = 1_000;
+/// How many documents scans ask for: several pages, and one in a range.
+const ASKED: [u64; 2] = [1_000, 20];
 /// Between two looks at the server.
 const PAUSE: Duration = Duration::from_millis(50);
+/// After so many looks sessions that were closed are a fault.
+const LOOKS: usize = 4_000;
 
 /// How often the keys of entries and of documents were searched, once all sessions of the adapter have reported.
 async fn searched(admin: &Client, schema: &str) -> (i64, i64) {
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+    let mut looks = 0;
     while admin.query_one(sessions, &[&schema]).await.unwrap().get::<_, i64>(0) > 0 {
+        looks += 1;
+        assert!(looks < LOOKS, "sessions of an adapter that was closed are still there");
         tokio::time::sleep(PAUSE).await;
     }
     let counts = "SELECT relname::text, idx_scan FROM pg_stat_user_indexes \
@@ -72,13 +78,18 @@ async fn a_scan_looks_up_each_document_once() {
     for options in [options.clone(), options.with_transaction_pooler(true)] {
         let (entries, documents) = searched(&admin, &schema).await;
         let state = options.connect().await.unwrap().state();
-        let scan = Scan::along(collection.clone(), index.clone()).limit(ASKED);
-        let pages: Vec<_> = state.scan(scan).try_collect().await.unwrap();
-        assert_eq!(pages.iter().map(Vec::len).sum::<usize>() as u64, ASKED);
+        let all = Scan::along(collection.clone(), index.clone());
+        let range = all.clone().from(vec![0, 0, 1]).to(vec![1]);
+        let mut count = 0;
+        for (scan, asked) in [all, range].into_iter().zip(ASKED) {
+            let pages: Vec<_> = state.scan(scan.limit(asked)).try_collect().await.unwrap();
+            assert_eq!(pages.iter().map(Vec::len).sum::<usize>() as u64, asked);
+            count += pages.len();
+        }
         state.close().await;
         drop(state);
         let (more_entries, more_documents) = searched(&admin, &schema).await;
-        assert_eq!(more_documents - documents, i64::try_from(ASKED).unwrap());
-        assert_eq!(more_entries - entries, i64::try_from(pages.len()).unwrap());
+        assert_eq!(more_documents - documents, i64::try_from(ASKED.iter().sum::<u64>()).unwrap());
+        assert_eq!(more_entries - entries, i64::try_from(count).unwrap());
     }
 }
