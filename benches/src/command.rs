@@ -360,7 +360,7 @@ async fn measure_layers(task: &Layers) -> Result<ExitCode, BoxError> {
     match layers::Kind::history(repository.unwrap_or(Path::new("."))).await {
         Ok(history) => kinds.push(history),
         Err(error) if repository.is_none() => {
-            eprintln!("NOT RUN: events of a Git history: {error}")
+            eprintln!("NOT RUN: events of a Git history: {error}");
         }
         Err(error) => return Err(error),
     }

@@ -229,7 +229,7 @@ async fn scan(store: &Store, readers: usize, expected: u64) -> Result<f64, BoxEr
 
 /// Scans of a store with layers beside what the codec alone decodes on one core: the same layers over memory. The line says,
 /// too, how fast the store is read without layers, and what two readers at once reach with them, of the store and of the codec:
-/// what a second core gives. Where the server has no core of its own, it takes its part of both.
+/// what a second core adds. Where the server has no core of its own, it takes its part of both.
 ///
 /// # Errors
 /// The stores'.
