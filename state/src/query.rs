@@ -22,8 +22,8 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
     ///
     /// Along an index of this collection a page costs what it returns, and what the filter drops on the way. Otherwise
     /// every document is looked at, or every one of a range, and the best are kept in memory: as many as the pages up to
-    /// the one asked for hold, and at most 1 MiB of others, beside one page of the store. Documents of the collection that change meanwhile may be found as they were or as they
-    /// are; one that does not change is found.
+    /// the one asked for hold, and at most 1 MiB of others, beside one page of the store. Documents of the collection that
+    /// change meanwhile may be found as they were or as they are; one that does not change is found.
     ///
     /// # Errors
     /// - [`StateError::Invalid`] if the find makes no sense, goes beyond a bound, or looks at more than
