@@ -97,8 +97,8 @@ fi
 
 step "tests, those in the documentation included"
 # Without --all-targets: it would build tests of the examples in place of the programs, which tests run.
-# What cannot run for want of a server or a program is a failure here.
-CI=true cargo test --workspace --all-features --locked
+# What cannot run for want of a server or a program is a failure here. One run shows every failure.
+CI=true cargo test --workspace --all-features --locked --no-fail-fast
 
 for version in $postgres_versions; do
     step "the tests of PostgreSQL on version $version"
