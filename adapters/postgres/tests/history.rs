@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals::{
-    CategoryName, Error, EventPages, EventStore, NewEvent, Order, Position, Query, ReadOptions,
+    Append, CategoryName, Error, EventPages, EventStore, NewEvent, Order, Position, Query, ReadOptions,
     SequenceNumber, StreamId, WriteCondition,
 };
 use annals_postgres::PostgresOptions;
@@ -287,6 +287,94 @@ async fn an_append_that_meets_a_deadlock() {
     }
     let positions = everything(&store).await;
     assert_eq!(positions.len(), 2 + 2 * 2, "each append is made once");
+}
+
+/// A batch is committed, the one behind it is the victim of a deadlock while it is judged, and the store goes back before
+/// the answer of the first is taken in: what that answer confirms is of a history that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_lands_after_all_was_forgotten() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    // Whoever waits for locks here waits for this test.
+    let options = options(&url, &schema).unwrap().with_lock_timeout(Duration::from_secs(60));
+    options.migrate().await.unwrap();
+    let adapter = options.clone().connect().await.unwrap();
+    let store = EventStore::new(adapter.clone());
+    fill(&store, &["first"]).await;
+    let (mut ahead, behind) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
+    let (operator, watcher) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
+    operator.batch_execute("SET deadlock_timeout = '1min'").await.unwrap();
+    let waiting = async |what: &str| {
+        let waiting = format!("SELECT count(*)::int4 FROM pg_locks l WHERE NOT granted AND {what}");
+        watcher.query_one(&waiting, &[]).await.unwrap().get::<_, i32>(0)
+    };
+    let until = async |what: &str, count: i32| {
+        while waiting(what).await < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+
+    // The key of the lock of the log.
+    let open = ahead.transaction().await.unwrap();
+    let write = Append::new(stream("undone"), [event("first")], WriteCondition::Always);
+    adapter.append_in(&open, vec![write]).await.unwrap();
+    let key = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks \
+               WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    let key: i64 = open.query_one(key, &[]).await.unwrap().get(0);
+    open.rollback().await.unwrap();
+    let locked = format!("locktype = 'advisory' AND classid = ({key} >> 32 & 4294967295)::oid");
+
+    // One append waits for the lock, then somebody else, while a crowd is queued for two batches.
+    let lock = format!("SELECT pg_advisory_lock({key})");
+    let unlock = format!("SELECT pg_advisory_unlock({key})");
+    ahead.batch_execute(&lock).await.unwrap();
+    let append = |nth: usize| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let events = [event("begun"), event("first")];
+            store.stream(stream(&format!("s-{nth}"))).append(events, WriteCondition::Always).await
+        })
+    };
+    let mut appends = vec![append(0)];
+    until(&locked, 1).await;
+    let behind = tokio::spawn(async move {
+        behind.batch_execute(&lock).await.unwrap();
+        behind
+    });
+    until(&locked, 2).await;
+    appends.extend((1..200).map(append));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ahead.batch_execute(&unlock).await.unwrap();
+    let behind = behind.await.unwrap();
+
+    // The first batch waits for the lock of the log, and the operator for the first batch.
+    until(&locked, 1).await;
+    let of_schema = format!(
+        "locktype = 'relation' AND relation IN \
+         (SELECT oid FROM pg_class WHERE relnamespace = '{schema}'::regnamespace)"
+    );
+    let operate = tokio::spawn({
+        let lock = |table| format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE");
+        let begin = format!("BEGIN; {}", lock(""));
+        let go_on = lock("_names");
+        let list = TABLES.map(|table| format!("{schema}.events{table}")).join(", ");
+        let end = format!("TRUNCATE {list}; COMMIT");
+        async move {
+            operator.batch_execute(&begin).await.unwrap();
+            operator.batch_execute(&go_on).await.unwrap();
+            operator.batch_execute(&end).await.unwrap();
+        }
+    });
+    until(&of_schema, 1).await;
+    behind.batch_execute(&unlock).await.unwrap();
+    operate.await.unwrap();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    fill(&store, &["last"]).await;
+    let events = everything(&store).await;
+    assert_eq!(events, everything(&connect(&options).await).await);
+    assert!(events.last().unwrap().ends_with("last@1 last"), "{:?}", events.last());
 }
 
 /// Whether the folder that the environment names has not this program of PostgreSQL: packages of a server alone lack it.

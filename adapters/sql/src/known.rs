@@ -36,6 +36,8 @@ pub struct Known {
     pub streams: Cache<StreamId, Option<Head>>,
     /// The numbers of names.
     pub names: NameIds,
+    /// Rises when all is forgotten.
+    generation: u64,
 }
 
 impl Known {
@@ -43,7 +45,13 @@ impl Known {
     #[must_use]
     pub fn new(bound: NonZeroUsize) -> Self {
         let (streams, names) = (Cache::new(bound), NameIds::new(bound));
-        Self { head: None, last: None, last_name: 0, streams, names }
+        Self { head: None, last: None, last_name: 0, streams, names, generation: 0 }
+    }
+
+    /// What it is as long as nothing made it forget all; see [`learn_names`](Self::learn_names).
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Forgets what others may have changed. What a number stands for does not change in one history.
@@ -57,6 +65,7 @@ impl Known {
         self.forget();
         self.last = None;
         self.names.clear();
+        self.generation += 1;
     }
 
     /// Whether the number of a name is remembered.
@@ -64,8 +73,12 @@ impl Known {
         self.names.get(name).is_some()
     }
 
-    /// Takes the numbers of names that are committed.
-    pub fn learn_names(&mut self, names: HashMap<Box<str>, Option<i64>>) {
+    /// Takes the numbers of names that are committed, if it has not forgotten all since it was of this
+    /// [generation](Self::generation), when they were judged: they may be of a history that is gone.
+    pub fn learn_names(&mut self, generation: u64, names: HashMap<Box<str>, Option<i64>>) {
+        if generation != self.generation {
+            return;
+        }
         for (name, id) in names {
             if let Some(id) = id {
                 self.names.learn(&name, id);

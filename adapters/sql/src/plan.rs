@@ -329,8 +329,12 @@ mod tests {
         plan.teach(&mut known);
         assert_eq!((known.head, known.last_name), (Some(12), 7));
         assert!(!known.has_name("a"), "a name holds once it is committed");
-        known.learn_names(plan.facts.names);
+        let generation = known.generation();
+        known.learn_names(generation, plan.facts.names.clone());
         assert!(known.has_name("a"));
+        known.forget_all();
+        known.learn_names(generation, plan.facts.names);
+        assert!(!known.has_name("a"), "it may be of a history that is gone");
     }
 
     #[test]

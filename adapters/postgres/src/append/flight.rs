@@ -97,7 +97,7 @@ impl Departure<'_> {
         }
         let judged_on = History { mark: known.mark, last };
         let makes_names = part.as_ref().is_some_and(Part::makes_names);
-        let sent = Sent::new(plan, backend);
+        let sent = Sent::new(plan, known, backend);
         let ids = sent.unsure_ids();
         let (store, client) = (Arc::clone(store), Arc::clone(client));
         let answer = answer(store, client, part, rows, judged_on, ids);

@@ -23,13 +23,16 @@ pub(crate) struct Sent {
     pub(crate) backend: Option<Backend>,
     unsure: Vec<(usize, Vec<EventId>)>,
     names: HashMap<Box<str>, Option<i64>>,
+    /// Of which memory of the writer the names are.
+    generation: u64,
 }
 
 impl Sent {
-    /// Takes from `plan` what is needed after the commit.
-    pub(crate) fn new<D>(plan: Plan<'_, D>, backend: Option<Backend>) -> Self {
+    /// Takes from `plan`, which was judged on `known`, what is needed after the commit.
+    pub(crate) fn new<D>(plan: Plan<'_, D>, known: &Known, backend: Option<Backend>) -> Self {
         let Plan { outcomes, ends, unsure, facts, .. } = plan;
-        Self { outcomes, ends, backend, unsure, names: facts.names }
+        let generation = known.log.generation();
+        Self { outcomes, ends, backend, unsure, names: facts.names, generation }
     }
 
     /// The ids of appends that were refused without knowing whether the log has them.
@@ -53,7 +56,7 @@ impl Sent {
                 }
             }
         }
-        known.log.learn_names(std::mem::take(&mut self.names));
+        known.log.learn_names(self.generation, std::mem::take(&mut self.names));
         Ok(std::mem::take(&mut self.outcomes))
     }
 

@@ -88,7 +88,7 @@ impl Transact<'_> {
         let parts = std::mem::take(&mut plan.draft).into_parts();
         plan.teach(&mut self.known.log);
         self.known.learn_store(of_store);
-        let mut judged = Sent::new(plan, self.backend);
+        let mut judged = Sent::new(plan, self.known, self.backend);
         let ids = judged.unsure_ids();
         let look = known_ids(self.store, session, &ids);
         let [first @ .., last] = &*parts else {
