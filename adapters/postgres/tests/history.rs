@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals::{
-    Append, CategoryName, Error, EventPages, EventStore, NewEvent, Order, Position, Query, ReadOptions,
-    SequenceNumber, StreamId, WriteCondition,
+    Append, CategoryName, Error, EventPages, EventStore, NewEvent, Order, Position, Query,
+    ReadOptions, SequenceNumber, StreamId, WriteCondition,
 };
 use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
