@@ -68,6 +68,8 @@
 //! | `annals.group` | debug | adapter, appends and events that are committed together, appends still queued |
 //! | `annals.committed` | debug | adapter, appends, micros from their statement to its answer, with the wait for the lock |
 //! | `annals.held` | debug | adapter, appends that wait for a category or stream that others hold |
+//! | `annals.read_again` | debug | adapter, the error after which a page is asked for again |
+//! | `annals.watching`, `annals.unwatched` | debug | adapter, and the error: whether follows hear of appends by notifications, or poll |
 //! | `annals.connection` | trace | adapter, micros that a connection was waited for |
 //!
 //! # Reading the log with SQL

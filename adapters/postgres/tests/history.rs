@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
+#[path = "common/recorder.rs"]
+mod recorder;
 
 use std::path::Path;
 use std::time::Duration;
 
 use annals::{
-    Append, CategoryName, Error, EventPages, EventStore, NewEvent, Order, Position, Query,
-    ReadOptions, SequenceNumber, StreamId, WriteCondition,
+    Error, EventPages, EventStore, Order, Position, Query, ReadOptions, SequenceNumber,
+    WriteCondition,
 };
 use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
@@ -17,11 +21,10 @@ use futures_util::StreamExt as _;
 use tokio_postgres::error::SqlState;
 
 use common::{admin, fresh, options, server};
+use log::{CATEGORY, TABLES, connect, event, everything, fill, stream};
+use recorder::{record, records};
 
-/// The tables of a log, behind the name `events`.
-const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
 const SCHEMA: &str = "annals";
-const CATEGORY: CategoryName = CategoryName::from_static("orders");
 
 /// What happens to the store under open handles.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,33 +43,6 @@ enum Change {
 
 const CHANGES: [Change; 5] =
     [Change::Truncated, Change::Restarted, Change::Deleted, Change::Remade, Change::Restored];
-
-fn stream(name: &str) -> StreamId {
-    StreamId::new(CATEGORY, name).unwrap()
-}
-
-fn event(name: &'static str) -> NewEvent {
-    NewEvent::json(name, &1).unwrap()
-}
-
-async fn connect(options: &PostgresOptions) -> EventStore {
-    EventStore::new(options.clone().connect().await.unwrap())
-}
-
-/// Two events in each of these streams, of a name that depends on the stream.
-async fn fill(store: &EventStore, names: &[&'static str]) {
-    for name in names {
-        let events = [event("begun"), event(name)];
-        store.stream(stream(name)).append(events, WriteCondition::StreamIsEmpty).await.unwrap();
-    }
-}
-
-/// Everything, as it shows: numbers, streams, positions and names.
-async fn everything(store: &EventStore) -> Vec<String> {
-    let options = ReadOptions::default().allow_skips();
-    let events = store.read(Query::All, options).into_vec().await.unwrap();
-    events.iter().map(ToString::to_string).collect()
-}
 
 async fn change(change: Change, options: &PostgresOptions, url: &str, schema: &str) {
     let client = admin(url).await.unwrap();
@@ -143,10 +119,12 @@ async fn ends_ahead(mut follow: EventPages) {
         }
         panic!("a follow ended without an error");
     };
-    tokio::time::timeout(Duration::from_secs(60), end).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), end).await;
+    assert!(ended.is_ok(), "a follow goes on; the adapters' last records: {:#?}", records());
 }
 
 async fn handles_survive(order: Order, pooler: bool, connections: Option<usize>) {
+    record();
     let Some(url) = server().await else { return };
     for how in CHANGES {
         for others_write in [true, false] {
@@ -250,133 +228,6 @@ async fn a_crowd_of_appends() {
     }
 }
 
-/// An operator locks two tables of the store and so meets an append in a deadlock. The append is made afterwards.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_append_that_meets_a_deadlock() {
-    let Some(url) = server().await else { return };
-    let schema = fresh();
-    let options = options(&url, &schema).unwrap();
-    options.migrate().await.unwrap();
-    let store = connect(&options).await;
-    fill(&store, &["first"]).await;
-    let operator = admin(&url).await.unwrap();
-    let watcher = admin(&url).await.unwrap();
-    // The append notices the deadlock, and not the operator.
-    operator.batch_execute("SET deadlock_timeout = '1min'").await.unwrap();
-    for other in ["_streams", "_names"] {
-        let lock = |table| format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE");
-        operator.batch_execute(&format!("BEGIN; {}", lock(""))).await.unwrap();
-        let append = tokio::spawn({
-            let store = store.clone();
-            async move {
-                let name = stream(&format!("next{other}"));
-                let events = [event("begun"), event("ended")];
-                store.stream(name).append(events, WriteCondition::StreamIsEmpty).await
-            }
-        });
-        let waits = format!(
-            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT granted \
-             AND c.relnamespace = '{schema}'::regnamespace"
-        );
-        while watcher.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        operator.batch_execute(&lock(other)).await.unwrap();
-        operator.batch_execute("COMMIT").await.unwrap();
-        append.await.unwrap().unwrap();
-    }
-    let positions = everything(&store).await;
-    assert_eq!(positions.len(), 2 + 2 * 2, "each append is made once");
-}
-
-/// A batch is committed, the one behind it is the victim of a deadlock while it is judged, and the store goes back before
-/// the answer of the first is taken in: what that answer confirms is of a history that is gone.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_lands_after_all_was_forgotten() {
-    let Some(url) = server().await else { return };
-    let schema = fresh();
-    // Whoever waits for locks here waits for this test.
-    let options = options(&url, &schema).unwrap().with_lock_timeout(Duration::from_secs(60));
-    options.migrate().await.unwrap();
-    let adapter = options.clone().connect().await.unwrap();
-    let store = EventStore::new(adapter.clone());
-    fill(&store, &["first"]).await;
-    let (mut ahead, behind) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
-    let (operator, watcher) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
-    operator.batch_execute("SET deadlock_timeout = '1min'").await.unwrap();
-    let waiting = async |what: &str| {
-        let waiting = format!("SELECT count(*)::int4 FROM pg_locks l WHERE NOT granted AND {what}");
-        watcher.query_one(&waiting, &[]).await.unwrap().get::<_, i32>(0)
-    };
-    let until = async |what: &str, count: i32| {
-        while waiting(what).await < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-
-    // The key of the lock of the log.
-    let open = ahead.transaction().await.unwrap();
-    let write = Append::new(stream("undone"), [event("first")], WriteCondition::Always);
-    adapter.append_in(&open, vec![write]).await.unwrap();
-    let key = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks \
-               WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
-    let key: i64 = open.query_one(key, &[]).await.unwrap().get(0);
-    open.rollback().await.unwrap();
-    let locked = format!("locktype = 'advisory' AND classid = ({key} >> 32 & 4294967295)::oid");
-
-    // One append waits for the lock, then somebody else, while a crowd is queued for two batches.
-    let lock = format!("SELECT pg_advisory_lock({key})");
-    let unlock = format!("SELECT pg_advisory_unlock({key})");
-    ahead.batch_execute(&lock).await.unwrap();
-    let append = |nth: usize| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            let events = [event("begun"), event("first")];
-            store.stream(stream(&format!("s-{nth}"))).append(events, WriteCondition::Always).await
-        })
-    };
-    let mut appends = vec![append(0)];
-    until(&locked, 1).await;
-    let behind = tokio::spawn(async move {
-        behind.batch_execute(&lock).await.unwrap();
-        behind
-    });
-    until(&locked, 2).await;
-    appends.extend((1..200).map(append));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    ahead.batch_execute(&unlock).await.unwrap();
-    let behind = behind.await.unwrap();
-
-    // The first batch waits for the lock of the log, and the operator for the first batch.
-    until(&locked, 1).await;
-    let of_schema = format!(
-        "locktype = 'relation' AND relation IN \
-         (SELECT oid FROM pg_class WHERE relnamespace = '{schema}'::regnamespace)"
-    );
-    let operate = tokio::spawn({
-        let lock = |table| format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE");
-        let begin = format!("BEGIN; {}", lock(""));
-        let go_on = lock("_names");
-        let list = TABLES.map(|table| format!("{schema}.events{table}")).join(", ");
-        let end = format!("TRUNCATE {list}; COMMIT");
-        async move {
-            operator.batch_execute(&begin).await.unwrap();
-            operator.batch_execute(&go_on).await.unwrap();
-            operator.batch_execute(&end).await.unwrap();
-        }
-    });
-    until(&of_schema, 1).await;
-    behind.batch_execute(&unlock).await.unwrap();
-    operate.await.unwrap();
-    for append in appends {
-        append.await.unwrap().unwrap();
-    }
-    fill(&store, &["last"]).await;
-    let events = everything(&store).await;
-    assert_eq!(events, everything(&connect(&options).await).await);
-    assert!(events.last().unwrap().ends_with("last@1 last"), "{:?}", events.last());
-}
-
 /// Whether the folder that the environment names has not this program of PostgreSQL: packages of a server alone lack it.
 fn lacks(program: &str) -> bool {
     let folder = std::env::var_os("ANNALS_POSTGRES_BIN");
@@ -389,6 +240,7 @@ fn lacks(program: &str) -> bool {
 
 /// A standby that lacks the last commits takes over, under handles that name both servers.
 async fn fail_over(order: Order) {
+    record();
     if server().await.is_none() || lacks("pg_basebackup") {
         return;
     }
@@ -445,6 +297,7 @@ async fn put_back(
     keep: impl Fn(&PostgresServer),
     take_back: impl Fn(&PostgresServer),
 ) {
+    record();
     if server().await.is_none() {
         return;
     }

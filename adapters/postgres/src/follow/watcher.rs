@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::connection::dial::{settings, tls};
 use crate::connection::pool::Connections;
 use crate::connection::session::{Session, Value};
-use crate::error::{Failure, Outcome, in_time};
+use crate::error::{Failure, NAME, Outcome, in_time};
 use crate::follow::notification::{decode, encode};
 use crate::follow::watch::LOOK;
 use crate::lookup::history::History;
@@ -58,13 +58,14 @@ async fn run(store: Arc<Store>, pool: Option<Connections>) {
         };
         let failure = match link {
             Ok(link) => {
+                tracing::debug!(name: "annals.watching", target: "annals", adapter = NAME);
                 pause = FIRST_LOOK;
                 Watcher { store: &store, link, listens_since: None, seen: None }.work().await
             }
             Err(failure) => Err(failure),
         };
         if let Err(failure) = failure {
-            tracing::debug!(target: "annals", error = ?failure, "follows poll until the watcher has a connection");
+            tracing::debug!(name: "annals.unwatched", target: "annals", adapter = NAME, error = ?failure, "follows poll until the watcher has a connection");
         }
         // What happened meanwhile is unknown, and the server may be another one.
         watch.bell.ring_all(Wake::Unsure);
@@ -161,8 +162,8 @@ impl Watcher<'_> {
         let mut rang = Instant::now();
         let mut next = Instant::now();
         while !watch.is_closed() {
-            if let Link::Own { driver, .. } = &self.link
-                && driver.is_finished()
+            if let Link::Own { client, .. } = &self.link
+                && client.is_closed()
             {
                 return Err(Failure::Timeout);
             }

@@ -77,7 +77,9 @@ impl Reader {
             let mut next = scan.clone();
             match self.try_page(&mut next).await {
                 Ok(page) => return Ok((next, page)),
-                Err(failure) if tries > 0 && failure.is_worth_another_try() => {}
+                Err(failure) if tries > 0 && failure.is_worth_another_try() => {
+                    tracing::debug!(name: "annals.read_again", target: "annals", adapter = NAME, error = ?failure);
+                }
                 Err(failure) => return Err(failure.into()),
             }
         }
