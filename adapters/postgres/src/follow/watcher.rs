@@ -176,7 +176,9 @@ impl Watcher<'_> {
                     let was = self.seen.take();
                     let (is, goes_on) = self.look(was.as_ref()).await?;
                     let has_changed = was.as_ref().is_some_and(|was| *was != is);
-                    if !goes_on {
+                    if was.is_none() || !goes_on {
+                        // Before the first look of a connection anything may have happened, also to what has begun to
+                        // wait since the last one was lost.
                         watch.bell.ring_all(Wake::Unsure);
                     } else if has_changed && (!self.hears() || rang.elapsed() >= UNTOLD) {
                         watch.bell.ring_all(Wake::Changed);
@@ -195,7 +197,7 @@ impl Watcher<'_> {
                 }
                 self.sleep_until(next).await;
             } else {
-                self.seen = None;
+                // What was seen is kept: who begins to wait may have read before the next look.
                 watch.woken.notified().await;
                 next = Instant::now();
                 pause = FIRST_LOOK;

@@ -1,0 +1,91 @@
+//! What happens between the page of a follow and the first look of the adapter at the log is no less seen than what
+//! happens later.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "common/log.rs"]
+mod log;
+
+use std::time::Duration;
+
+use annals::{Error, EventPages, EventStore, SequenceNumber, WriteCondition};
+use annals_postgres::PostgresOptions;
+use annals_servers::PostgresServer;
+use futures_util::StreamExt as _;
+
+use common::{admin, fresh, options, server};
+use log::{TABLES, connect, event, fill, stream};
+
+/// Nothing here waits for a second append.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A follow that has reached the head.
+async fn follow(store: &EventStore) -> EventPages {
+    let mut follow = store.stream(stream("s")).follow(SequenceNumber::START);
+    assert!(follow.next().await.unwrap().unwrap().at_head);
+    follow
+}
+
+async fn append(store: &EventStore) {
+    store.stream(stream("s")).append([event("late")], WriteCondition::Always).await.unwrap();
+}
+
+async fn assert_hears(mut follow: EventPages) {
+    let page = tokio::time::timeout(LIMIT, follow.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(page.events.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_follow_of_a_handle_hears_what_others_append_at_once() {
+    let Some(url) = server().await else { return };
+    let options = options(&url, &fresh()).unwrap();
+    options.migrate().await.unwrap();
+    let other = connect(&options).await;
+    fill(&other, &["s"]).await;
+    for nth in 0..6 {
+        // Behind a pooler nobody listens.
+        let options = options.clone().with_transaction_pooler(nth % 2 == 0);
+        let follow = follow(&connect(&options).await).await;
+        append(&other).await;
+        assert_hears(follow).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_follow_of_a_handle_ends_if_the_store_goes_back_at_once() {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let admin = admin(&url).await.unwrap();
+    let list = TABLES.map(|table| format!("{schema}.events{table}")).join(", ");
+    for _ in 0..5 {
+        fill(&connect(&options).await, &["s"]).await;
+        let mut follow = follow(&connect(&options).await).await;
+        admin.batch_execute(&format!("TRUNCATE {list}")).await.unwrap();
+        let end = tokio::time::timeout(LIMIT, follow.next()).await.unwrap().unwrap();
+        assert!(matches!(end, Err(Error::AheadOfLog { .. })), "{end:?}");
+    }
+}
+
+/// The adapter tries to listen less and less often while the server is away. A follow begins before it does again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follow_that_begins_after_an_outage_hears_what_others_append_at_once() {
+    if server().await.is_none() {
+        return;
+    }
+    let server = tokio::task::spawn_blocking(|| PostgresServer::start().unwrap()).await.unwrap();
+    let options: PostgresOptions = options(&server.url(), "annals").unwrap();
+    options.migrate().await.unwrap();
+    let (store, other) = (connect(&options).await, connect(&options).await);
+    fill(&other, &["s"]).await;
+    drop(follow(&store).await);
+    tokio::task::block_in_place(|| server.stop()).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::task::block_in_place(|| server.start_again()).unwrap();
+    while other.stream(stream("s")).append([], WriteCondition::Always).await.is_err() {}
+    let follow = follow(&store).await;
+    append(&other).await;
+    assert_hears(follow).await;
+}
