@@ -68,7 +68,7 @@ impl<V: View> Audit<V> {
                     found(&audited);
                     ((nth + 1) % of, of)
                 }
-                Ok(None) => (0, of * 2),
+                Ok(None) => (0, of.saturating_mul(2)),
                 Err(error) if error.passes() => (nth, of),
                 Err(error) => return Err(error),
             };
