@@ -28,6 +28,8 @@ pub(crate) struct Watch {
     is_closed: AtomicBool,
     /// Nobody else listened at the last look.
     pub(super) unheard: AtomicBool,
+    /// Follows were woken of some appends since the last look at the log.
+    pub(super) told: AtomicBool,
 }
 
 /// What was appended since the last notification.
@@ -42,6 +44,7 @@ pub(super) struct News {
 impl Watch {
     /// Wakes the follows of these streams, and has other processes notified. Call it after the commit.
     pub(crate) fn appended<'a>(&self, streams: impl Iterator<Item = &'a StreamId> + Clone) {
+        self.told.store(true, Ordering::Release);
         self.bell.ring(streams.clone());
         if !self.runs.load(Ordering::Acquire) {
             return;

@@ -30,7 +30,7 @@ use crate::store::Store;
 
 /// Between two looks that begin after something happened; each is twice as far from the one before.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// How long an append can stay unseen whose process ended before it sent its notification, while others arrive.
+/// How long an append can stay unseen whose process ended before it sent its notification, if others sent theirs.
 const UNTOLD: Duration = Duration::from_secs(5);
 
 /// Starts the task, once. `pool`: a pool that the caller brought, which has no connection that could listen.
@@ -127,6 +127,7 @@ where
         std::future::poll_fn(|context| connection.poll_message(context)).await
     {
         if let AsyncMessage::Notification(notification) = message {
+            store.watch.told.store(true, Ordering::Release);
             match decode(notification.payload()) {
                 Some(streams) => store.watch.bell.ring(&streams),
                 None => store.watch.bell.ring_all(Wake::Changed),
@@ -159,8 +160,9 @@ impl Watcher<'_> {
     async fn work(mut self) -> Outcome<()> {
         let watch = &self.store.watch;
         let mut pause = FIRST_LOOK;
-        let mut rang = Instant::now();
         let mut next = Instant::now();
+        // Since when there are changes of which follows may have been woken, but perhaps not of all.
+        let mut owed = None;
         while !watch.is_closed() {
             if let Link::Own { client, .. } = &self.link
                 && client.is_closed()
@@ -174,19 +176,21 @@ impl Watcher<'_> {
                 }
                 if Instant::now() >= next {
                     let was = self.seen.take();
+                    let told = watch.told.swap(false, Ordering::AcqRel);
                     let (is, goes_on) = self.look(was.as_ref()).await?;
                     let has_changed = was.as_ref().is_some_and(|was| *was != is);
+                    if has_changed {
+                        owed.get_or_insert_with(Instant::now);
+                    }
+                    let is_due = owed.is_some_and(|since: Instant| since.elapsed() >= UNTOLD);
                     if was.is_none() || !goes_on {
                         // Before the first look of a connection anything may have happened, also to what has begun to
                         // wait since the last one was lost.
                         watch.bell.ring_all(Wake::Unsure);
-                    } else if has_changed && (!self.hears() || rang.elapsed() >= UNTOLD) {
+                        owed = None;
+                    } else if is_due || (has_changed && !(told && self.hears())) {
                         watch.bell.ring_all(Wake::Changed);
-                        rang = Instant::now();
-                    }
-                    if !has_changed {
-                        // Only what changes while nothing was told is news.
-                        rang = Instant::now();
+                        owed = None;
                     }
                     self.seen = Some(is);
                     pause = if has_changed { FIRST_LOOK } else { (pause * 2).min(LOOK) };

@@ -1,5 +1,5 @@
-//! What happens between the page of a follow and the first look of the adapter at the log is no less seen than what
-//! happens later.
+//! A follow hears of everything within a bounded time: also of what happens between its page and the first look of the
+//! adapter at the log, and of what nobody sent a notification of.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -88,4 +88,37 @@ async fn a_follow_that_begins_after_an_outage_hears_what_others_append_at_once()
     let follow = follow(&store).await;
     append(&other).await;
     assert_hears(follow).await;
+}
+
+/// A process commits, and is killed before it sends its notification; `others` send theirs of other streams.
+async fn hears_without_a_notification(others: bool) {
+    let Some(url) = server().await else { return };
+    let schema = fresh();
+    let options = options(&url, &schema).unwrap();
+    options.migrate().await.unwrap();
+    let (store, other) = (connect(&options).await, connect(&options).await);
+    fill(&store, &["s"]).await;
+    let mut follow = follow(&store).await;
+    // After some seconds all others have seen that it listens.
+    tokio::time::timeout(Duration::from_secs(4), follow.next()).await.unwrap_err();
+    let append = format!(
+        "INSERT INTO {schema}.events SELECT e.sequence_number + 1, e.stream_id, e.position + 1, e.category_id, \
+         e.name_id, e.encoding_id, gen_random_uuid(), e.occurred_at, e.recorded_at, e.tags, e.metadata, e.payload \
+         FROM {schema}.events e ORDER BY e.sequence_number DESC LIMIT 1"
+    );
+    admin(&url).await.unwrap().batch_execute(&append).await.unwrap();
+    if others {
+        fill(&other, &["other"]).await;
+    }
+    assert_hears(follow).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follow_hears_of_an_append_without_a_notification() {
+    hears_without_a_notification(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follow_hears_of_an_append_without_a_notification_beside_others() {
+    hears_without_a_notification(true).await;
 }
