@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::engine::{Failure, Outcome};
 use crate::harness::Store;
 use crate::history::Clients;
-use crate::model::{Condition, Op};
+use crate::model::{Condition, Item, Mark, Op, Part, Scope};
 use crate::op::Generator;
 use crate::storage::{Check, check};
 use crate::subject::Context;
@@ -30,12 +30,15 @@ enum Mix {
     Multi,
     /// Most read.
     Reads,
+    /// Most read few streams, whole and from both ends: what one end shows the other has.
+    Ends,
     /// All there is, through two handles.
     TwoHandles,
 }
 
 impl Mix {
-    const ALL: [Self; 5] = [Self::All, Self::Contended, Self::Multi, Self::Reads, Self::TwoHandles];
+    const ALL: [Self; 6] =
+        [Self::All, Self::Contended, Self::Multi, Self::Reads, Self::Ends, Self::TwoHandles];
 
     fn op(self, make: &mut Generator) -> Op {
         match self {
@@ -44,6 +47,7 @@ impl Mix {
             Self::Multi => multi(make),
             Self::Reads if make.below(3) == 0 => make.append(),
             Self::Reads => make.read(),
+            Self::Ends => ends(make),
         }
     }
 }
@@ -58,6 +62,27 @@ fn contended(make: &mut Generator) -> Op {
         for write in writes {
             write.stream %= 2;
             write.condition = Condition::AsSeen;
+        }
+    }
+    op
+}
+
+fn ends(make: &mut Generator) -> Op {
+    let stream = make.below(2);
+    if make.below(3) > 0 {
+        let item = Item { source: Scope::Stream(stream), names: Vec::new(), tags: Vec::new() };
+        let backward = make.below(2) == 0;
+        return Op::Read(
+            vec![item],
+            Part { after: Mark::Start, until: None, limit: None, backward },
+        );
+    }
+    let mut op = make.append();
+    if let Op::Append(writes) = &mut op {
+        writes.truncate(1);
+        for write in writes {
+            write.stream = stream;
+            write.condition = Condition::Always;
         }
     }
     op
@@ -83,7 +108,7 @@ async fn history(cx: Context) -> Outcome {
         .collect();
     let cases = 8 * u64::try_from(mixes.len()).unwrap_or(1);
     for (seed, mix) in cx.cases(cases).zip(mixes.into_iter().cycle()) {
-        let shape = (4, if mix == Mix::Reads { 10 } else { 8 });
+        let shape = (4, if matches!(mix, Mix::Reads | Mix::Ends) { 10 } else { 8 });
         let handles = if mix == Mix::TwoHandles { &two[..] } else { &two[..1] };
         let clients = Clients::generate(seed, capabilities, shape, |make| mix.op(make));
         if let Err(found) = clients.check_in(cx.namespace(), handles).await? {
