@@ -1,5 +1,7 @@
 //! Operators lock tables of the store, and so meet appends in deadlocks.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 #[path = "common/log.rs"]
 mod log;
@@ -7,12 +9,29 @@ mod log;
 use std::time::Duration;
 
 use annals::{Append, EventStore, WriteCondition};
+use annals_postgres::tokio_postgres::Client;
 
 use common::{admin, fresh, options, server};
-use log::{TABLES, connect, event, everything, fill, stream};
+use log::{connect, event, everything, fill, stream, truncate};
 
 fn lock_table(schema: &str, table: &str) -> String {
     format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE")
+}
+
+/// Waits until so many sessions wait for locks of this kind.
+async fn until_waiting(watcher: &Client, what: &str, count: i64) {
+    let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND {what}");
+    while watcher.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0) < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Locks of the tables of `schema`.
+fn of_tables(schema: &str) -> String {
+    format!(
+        "locktype = 'relation' AND relation IN \
+         (SELECT oid FROM pg_class WHERE relnamespace = '{schema}'::regnamespace)"
+    )
 }
 
 /// An operator locks two tables of the store and so meets an append in a deadlock. The append is made afterwards.
@@ -38,13 +57,7 @@ async fn an_append_that_meets_a_deadlock() {
                 store.stream(name).append(events, WriteCondition::StreamIsEmpty).await
             }
         });
-        let waits = format!(
-            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT granted \
-             AND c.relnamespace = '{schema}'::regnamespace"
-        );
-        while watcher.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_waiting(&watcher, &of_tables(&schema), 1).await;
         operator.batch_execute(&lock_table(&schema, other)).await.unwrap();
         operator.batch_execute("COMMIT").await.unwrap();
         append.await.unwrap().unwrap();
@@ -59,7 +72,7 @@ async fn an_append_that_meets_a_deadlock() {
 async fn a_batch_lands_after_all_was_forgotten() {
     let Some(url) = server().await else { return };
     let schema = fresh();
-    // Whoever waits for locks here waits for this test.
+    // An append waits for a lock until the test releases it.
     let options = options(&url, &schema).unwrap().with_lock_timeout(Duration::from_secs(60));
     options.migrate().await.unwrap();
     let adapter = options.clone().connect().await.unwrap();
@@ -68,12 +81,6 @@ async fn a_batch_lands_after_all_was_forgotten() {
     let (mut ahead, behind) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
     let (operator, watcher) = (admin(&url).await.unwrap(), admin(&url).await.unwrap());
     operator.batch_execute("SET deadlock_timeout = '1min'").await.unwrap();
-    let until = async |what: &str, count: i64| {
-        let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND {what}");
-        while watcher.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0) < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
 
     // The key of the lock of the log.
     let open = ahead.transaction().await.unwrap();
@@ -97,35 +104,30 @@ async fn a_batch_lands_after_all_was_forgotten() {
         })
     };
     let mut appends = vec![append(0)];
-    until(&locked, 1).await;
+    until_waiting(&watcher, &locked, 1).await;
     let behind = tokio::spawn(async move {
         behind.batch_execute(&lock).await.unwrap();
         behind
     });
-    until(&locked, 2).await;
+    until_waiting(&watcher, &locked, 2).await;
     appends.extend((1..200).map(append));
     tokio::time::sleep(Duration::from_millis(100)).await;
     ahead.batch_execute(&unlock).await.unwrap();
     let behind = behind.await.unwrap();
 
     // The first batch waits for the lock of the log, and the operator for the first batch.
-    until(&locked, 1).await;
-    let of_schema = format!(
-        "locktype = 'relation' AND relation IN \
-         (SELECT oid FROM pg_class WHERE relnamespace = '{schema}'::regnamespace)"
-    );
-    let list = TABLES.map(|table| format!("{schema}.events{table}")).join(", ");
+    until_waiting(&watcher, &locked, 1).await;
     let steps = [
         format!("BEGIN; {}", lock_table(&schema, "")),
         lock_table(&schema, "_names"),
-        format!("TRUNCATE {list}; COMMIT"),
+        format!("{}; COMMIT", truncate(&schema)),
     ];
     let operate = tokio::spawn(async move {
         for step in steps {
             operator.batch_execute(&step).await.unwrap();
         }
     });
-    until(&of_schema, 1).await;
+    until_waiting(&watcher, &of_tables(&schema), 1).await;
     behind.batch_execute(&unlock).await.unwrap();
     operate.await.unwrap();
     for append in appends {

@@ -21,7 +21,7 @@ use futures_util::StreamExt as _;
 use tokio_postgres::error::SqlState;
 
 use common::{admin, fresh, options, server};
-use log::{CATEGORY, TABLES, connect, event, everything, fill, stream};
+use log::{CATEGORY, TABLES, connect, event, everything, fill, stream, truncate};
 use recorder::{record, records};
 
 const SCHEMA: &str = "annals";
@@ -47,16 +47,16 @@ const CHANGES: [Change; 5] =
 async fn change(change: Change, options: &PostgresOptions, url: &str, schema: &str) {
     let client = admin(url).await.unwrap();
     let all = |verb: &str| TABLES.map(|table| format!("{verb} {schema}.events{table};")).concat();
-    let list = TABLES.map(|table| format!("{schema}.events{table}")).join(", ");
+    let truncate = truncate(schema);
     let put_back = TABLES.map(|table| {
         format!("INSERT INTO {schema}.events{table} SELECT * FROM {schema}.dump{table};")
     });
     let sql = match change {
-        Change::Truncated => format!("TRUNCATE {list}"),
-        Change::Restarted => format!("TRUNCATE {list} RESTART IDENTITY"),
+        Change::Truncated => truncate,
+        Change::Restarted => format!("{truncate} RESTART IDENTITY"),
         Change::Deleted => all("DELETE FROM"),
         Change::Remade => format!("DROP SCHEMA {schema} CASCADE"),
-        Change::Restored => format!("BEGIN; TRUNCATE {list}; {} COMMIT", put_back.concat()),
+        Change::Restored => format!("BEGIN; {truncate}; {} COMMIT", put_back.concat()),
     };
     // A change of a living store may meet its statements in a deadlock, and is then made again.
     for tries in 1.. {

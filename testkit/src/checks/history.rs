@@ -19,6 +19,9 @@ pub(super) const CHECKS: &[Check] = &[check!(
     "one order of commits explains what random clients were answered, and each read is the log as it was at an instant"
 )];
 
+/// So many streams are few.
+const FEW: u8 = 2;
+
 /// What clients do at once, in turn from case to case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mix {
@@ -56,33 +59,27 @@ fn contended(make: &mut Generator) -> Op {
     if make.below(4) == 0 {
         return make.read();
     }
-    let mut op = make.append();
-    if let Op::Append(writes) = &mut op {
-        writes.truncate(1);
-        for write in writes {
-            write.stream %= 2;
-            write.condition = Condition::AsSeen;
-        }
-    }
-    op
+    of_few_streams(make, &Condition::AsSeen)
 }
 
 fn ends(make: &mut Generator) -> Op {
-    let stream = make.below(2);
-    if make.below(3) > 0 {
-        let item = Item { source: Scope::Stream(stream), names: Vec::new(), tags: Vec::new() };
-        let backward = make.below(2) == 0;
-        return Op::Read(
-            vec![item],
-            Part { after: Mark::Start, until: None, limit: None, backward },
-        );
+    if make.below(3) == 0 {
+        return of_few_streams(make, &Condition::Always);
     }
+    let source = Scope::Stream(make.below(FEW));
+    let backward = make.below(2) == 0;
+    let item = Item { source, names: Vec::new(), tags: Vec::new() };
+    Op::Read(vec![item], Part { after: Mark::Start, until: None, limit: None, backward })
+}
+
+/// An append to one of the few streams.
+fn of_few_streams(make: &mut Generator, condition: &Condition) -> Op {
     let mut op = make.append();
     if let Op::Append(writes) = &mut op {
         writes.truncate(1);
         for write in writes {
-            write.stream = stream;
-            write.condition = Condition::Always;
+            write.stream %= FEW;
+            write.condition = condition.clone();
         }
     }
     op
