@@ -11,9 +11,29 @@ mod layered;
 use std::process::ExitCode;
 
 use annals::Order;
+use annals_testkit::Suite;
 use layered::{Layered, stack, stack_of};
 
+/// What a server under the stack is asked that a store in memory is not.
+const OF_SERVERS: &[&str] = &[
+    "cap.",
+    "close.",
+    "cond.custom",
+    "dur.",
+    "fault.",
+    "follow.",
+    "history.",
+    "lin.",
+    "meta.",
+    "model.",
+    "payload.",
+    "proc.",
+    "r2.two_handles",
+    "rt.",
+];
+
 fn main() -> ExitCode {
-    let inner = harness::stores(Order::Log);
-    annals_testkit::main(&stack_of("annals-postgres"), Layered::new(inner, stack))
+    let layered = Layered::new(harness::stores(Order::Log), stack);
+    let suite = Suite::new(stack_of("annals-postgres"), layered);
+    annals_testkit::engine::main(harness::part(suite, OF_SERVERS))
 }

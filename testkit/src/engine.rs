@@ -68,6 +68,7 @@ mod contract;
 mod env;
 mod failure;
 mod html;
+mod machine;
 mod markdown;
 pub(crate) mod pace;
 mod profile;

@@ -16,7 +16,7 @@ use crate::subject::{Context, Start, event};
 
 impl Contract for Storage {
     const NAME: &'static str = "annals-testkit";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const RULES: &'static [Rule] = &[
         Rule::new("A1", "all or nothing"),
         Rule::new("A2", "positions without holes"),
@@ -56,6 +56,7 @@ impl Contract for Storage {
         ("follow.pool_of_one", "it needs connections"),
         ("proc.conditions", "it needs another process that reaches the same data"),
         ("proc.follow", "it needs another process that reaches the same data"),
+        ("proc.follow_killed", "it needs another process that reaches the same data"),
         ("proc.never_skips", "it needs another process that reaches the same data"),
         ("r2.items", "its specimens are caught step by step by r2.steps"),
         ("scan.pool_of_one", "it needs connections"),

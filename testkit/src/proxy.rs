@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,14 +18,18 @@ pub enum Side {
 }
 
 /// What the proxy does now.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Plan {
     /// After so many more packets of that side everything is cut.
-    cut: Option<(bool, u64)>,
-    /// Connections are cut, and new ones refused, until it is healed.
+    cut: Option<(Side, u64)>,
+    /// How often everything was cut: a connection lives as long as this stays.
+    cuts: u64,
+    /// New connections are refused until it is healed.
     down: bool,
     /// Packets are held back.
     stalled: bool,
+    /// The proxy is gone.
+    ended: bool,
 }
 
 /// A TCP proxy between an adapter and its server, for tests of lost connections.
@@ -35,9 +39,13 @@ struct Plan {
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
-    plan: Arc<Mutex<Plan>>,
-    /// Signals connections that the plan has changed.
-    changed: watch::Sender<u64>,
+    plan: Arc<watch::Sender<Plan>>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.plan.send_modify(|plan| plan.ended = true);
+    }
 }
 
 impl Proxy {
@@ -51,11 +59,9 @@ impl Proxy {
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
-        let (changed, receiver) = watch::channel(0);
-        let plan = Arc::new(Mutex::new(Plan::default()));
-        let shared = Shared { plan: Arc::clone(&plan), changes: receiver };
-        tokio::spawn(accept(listener, server, shared));
-        Ok(Self { addr, plan, changed })
+        let plan = Arc::new(watch::Sender::new(Plan::default()));
+        tokio::spawn(accept(listener, server, Arc::clone(&plan)));
+        Ok(Self { addr, plan })
     }
 
     /// Where clients connect to.
@@ -67,107 +73,107 @@ impl Proxy {
     /// Lets so many more packets of `side` pass, over all connections, and then cuts everything until
     /// [`heal`](Self::heal).
     pub fn cut_after(&self, side: Side, packets: u64) {
-        self.change(|plan| plan.cut = Some((side == Side::Client, packets)));
+        self.plan.send_modify(|plan| plan.cut = Some((side, packets)));
     }
 
     /// Holds all packets back, or lets them go on.
     pub fn stall(&self, stalled: bool) {
-        self.change(|plan| plan.stalled = stalled);
+        self.plan.send_modify(|plan| plan.stalled = stalled);
+    }
+
+    /// Waits until everything is cut.
+    ///
+    /// # Cancel safety
+    /// It only waits.
+    pub async fn is_down(&self) {
+        until(&mut self.plan.subscribe(), |plan| plan.down).await;
     }
 
     /// Lets everything pass again; returns whether connections were cut.
     #[must_use]
     pub fn heal(&self) -> bool {
-        self.change(|plan| std::mem::take(plan).down)
+        let mut was_down = false;
+        self.plan.send_modify(|plan| {
+            was_down = plan.down;
+            *plan = Plan { cuts: plan.cuts, ..Plan::default() };
+        });
+        was_down
     }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
-        let outcome = change(&mut lock(&self.plan));
-        self.changed.send_modify(|nth| *nth += 1);
-        outcome
-    }
-}
-
-#[derive(Clone)]
-struct Shared {
-    plan: Arc<Mutex<Plan>>,
-    changes: watch::Receiver<u64>,
-}
-
-fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
-    plan.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Accepts until the proxy is dropped.
-async fn accept(listener: TcpListener, server: SocketAddr, shared: Shared) {
-    let mut changes = shared.changes.clone();
+async fn accept(listener: TcpListener, server: SocketAddr, plan: Arc<watch::Sender<Plan>>) {
+    let mut changes = plan.subscribe();
     loop {
         tokio::select! {
-            ended = changes.changed() => if ended.is_err() { return },
+            () = until(&mut changes, |plan| plan.ended) => return,
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if !lock(&shared.plan).down {
-                    tokio::spawn(connect(client, server, shared.clone()));
+                let (is_down, cuts) = {
+                    let plan = plan.borrow();
+                    (plan.down, plan.cuts)
+                };
+                if !is_down {
+                    tokio::spawn(connect(client, server, Arc::clone(&plan), cuts));
                 }
             }
         }
     }
 }
 
-async fn connect(client: TcpStream, server: SocketAddr, shared: Shared) {
+/// A connection that was accepted after so many cuts; it lives until the next one.
+async fn connect(client: TcpStream, server: SocketAddr, plan: Arc<watch::Sender<Plan>>, cuts: u64) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let mut changes = plan.subscribe();
     // Whichever direction ends first ends the connection.
     tokio::select! {
-        () = pass(from_client, to_server, true, shared.clone()) => {}
-        () = pass(from_server, to_client, false, shared) => {}
+        biased;
+        () = until(&mut changes, |plan| plan.cuts != cuts || plan.ended) => {}
+        () = pass(from_client, to_server, Side::Client, &plan) => {}
+        () = pass(from_server, to_client, Side::Server, &plan) => {}
     }
 }
 
 async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    is_client: bool,
-    mut shared: Shared,
+    side: Side,
+    plan: &watch::Sender<Plan>,
 ) {
     let mut packet = vec![0; 16 * 1024];
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = until(&mut shared, |plan| plan.down) => return,
-            read = from.read(&mut packet) => read,
-        };
-        let Ok(length @ 1..) = read else { return };
-        until(&mut shared, |plan| !plan.stalled || plan.down).await;
-        if !may_pass(&shared, is_client) {
-            return;
-        }
+    let mut changes = plan.subscribe();
+    while let Ok(length @ 1..) = from.read(&mut packet).await {
+        until(&mut changes, |plan| !plan.stalled).await;
         let Some(bytes) = packet.get(..length) else { return };
-        if to.write_all(bytes).await.is_err() {
+        if !may_pass(plan, side) || to.write_all(bytes).await.is_err() {
             return;
         }
     }
 }
 
-/// Counts a packet; false when it is cut off.
-fn may_pass(shared: &Shared, is_client: bool) -> bool {
-    let mut plan = lock(&shared.plan);
-    match &mut plan.cut {
-        Some((side, left)) if *side == is_client && *left == 0 => plan.down = true,
-        Some((side, left)) if *side == is_client => *left -= 1,
-        _ => {}
-    }
-    !plan.down
+/// Counts a packet; false when everything is cut.
+fn may_pass(plan: &watch::Sender<Plan>, side: Side) -> bool {
+    let mut may_pass = true;
+    plan.send_if_modified(|plan| {
+        let was_down = plan.down;
+        match &mut plan.cut {
+            Some((of, 0)) if *of == side => plan.down = true,
+            Some((of, left)) if *of == side => *left -= 1,
+            _ => {}
+        }
+        may_pass = !plan.down;
+        let is_cut = plan.down && !was_down;
+        plan.cuts += u64::from(is_cut);
+        is_cut
+    });
+    may_pass
 }
 
-/// Waits for a plan that is `wanted`; for ever, or as long as the proxy lives.
-async fn until(shared: &mut Shared, wanted: impl Fn(&Plan) -> bool) {
-    loop {
-        let is_wanted = wanted(&lock(&shared.plan));
-        if is_wanted || shared.changes.changed().await.is_err() {
-            return;
-        }
-    }
+/// Waits for a plan that is `wanted`.
+async fn until(changes: &mut watch::Receiver<Plan>, wanted: impl FnMut(&Plan) -> bool) {
+    // It fails if all senders are gone, with the proxy and what it accepted: then nothing waits any more.
+    let _ = changes.wait_for(wanted).await;
 }

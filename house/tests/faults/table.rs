@@ -193,6 +193,10 @@ faults! {
             => "Some(_) => self.last(session).await?,";
         caught by ["r2.gated"]
 
+    postgres_takes_its_first_look_for_known: Follows of "annals-postgres" "conformance"
+        "adapters/postgres/src/follow/watcher.rs": "if was.is_none() || !goes_on {" => "if !goes_on {";
+        late by ["follow.first_look", "history.first_look"]
+
     postgres_locks_categories_for_streams: Scopes of "annals-postgres" "conformance_stream"
         "adapters/postgres/src/append/locks.rs": "&[\"stream\", category, write.stream.name.as_str()]"
             => "&[\"stream\", category]";

@@ -1,11 +1,12 @@
 //! Connections that are cut, locks that are held, servers that restart.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use annals::{Error, EventId, NewEvent, Result, StoredEvent, StreamId, WriteCondition};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{Either, select, try_join_all};
 
 use crate::checks::support::ledger::most;
 use crate::child::heavy;
@@ -84,6 +85,8 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long after a cut there is a way again.
+const HEALED: Duration = Duration::from_millis(5);
 
 /// What an append's outcome says about the store against what is there.
 async fn judge(
@@ -146,8 +149,21 @@ async fn proxied(cx: &Context) -> Outcome<(Proxy, Subject, Subject)> {
     Ok((proxy, store, direct))
 }
 
+/// A point at which everything is cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    packets: u64,
+    side: Side,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cut after {} packets of {:?}", self.packets, self.side)
+    }
+}
+
 /// Has `case` cut after each packet of either side in turn. It heals the proxy, and returns whether there was a cut.
-async fn cut_everywhere<F>(proxy: &Proxy, case: impl Fn(String) -> F) -> Outcome
+async fn cut_everywhere<F>(proxy: &Proxy, case: impl Fn(Cut) -> F) -> Outcome
 where
     F: Future<Output = Outcome<bool>>,
 {
@@ -155,7 +171,7 @@ where
         let (mut clean, mut cuts) = (0, 0);
         for packets in 0..64 {
             proxy.cut_after(side, packets);
-            let was_cut = case(format!("cut after {packets} packets of {side:?}")).await?;
+            let was_cut = case(Cut { packets, side }).await?;
             cuts += usize::from(was_cut);
             clean = if was_cut { 0 } else { clean + 1 };
             // All packets pass before the cut, again and again: there is no later point to cut at.
@@ -172,11 +188,11 @@ async fn cut_sweep(cx: Context) -> Outcome {
     let (proxy, store, direct) = &proxied(&cx).await?;
     let stream = &direct.stream("faults", "cut");
     append(store, stream).await?.1?;
-    cut_everywhere(proxy, |when| async move {
+    cut_everywhere(proxy, |cut| async move {
         let (ids, outcome) = append(store, stream).await?;
         let was_cut = proxy.heal();
         let judged = judge(direct, stream, &ids, &outcome).await;
-        judged.map_err(|failure| failure.in_context(when))?;
+        judged.map_err(|failure| failure.in_context(cut))?;
         recovered(store, stream).await?;
         Ok(was_cut)
     })
@@ -187,15 +203,28 @@ async fn cut_crowd(cx: Context) -> Outcome {
     let (proxy, store, direct) = &proxied(&cx).await?;
     let streams: &Vec<_> =
         &(0..48).map(|nth| direct.stream("faults", &format!("crowd-{nth}"))).collect();
-    cut_everywhere(proxy, |when| async move {
-        let appends = try_join_all(streams.iter().map(|stream| append(store, stream))).await?;
-        let was_cut = proxy.heal();
+    cut_everywhere(proxy, |cut| async move {
+        let appends = try_join_all(streams.iter().map(|stream| append(store, stream)));
+        // A store that tries again finds everything cut, or in three of four cases a way at once.
+        let heal = async {
+            proxy.is_down().await;
+            if cut.packets % 4 == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(HEALED).await;
+            proxy.heal()
+        };
+        let (appends, healed) = match select(pin!(appends), pin!(heal)).await {
+            Either::Left((appends, _)) => (appends?, false),
+            Either::Right((healed, appends)) => (appends.await?, healed),
+        };
+        let was_cut = proxy.heal() || healed;
         let all = within(LIMIT, "a read after the fault", direct.all_events(streams)).await??;
         for (stream, (ids, outcome)) in streams.iter().zip(&appends) {
             let found: Vec<_> =
                 all.iter().filter(|event| event.stream == *stream).cloned().collect();
             judge_by(&found, ids, outcome)
-                .map_err(|failure| failure.in_context(format!("{stream}, one of many, {when}")))?;
+                .map_err(|failure| failure.in_context(format!("{stream}, one of many, {cut}")))?;
         }
         recovered(store, &streams[0]).await?;
         Ok(was_cut)

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
 use crate::checks::support::ledger::{Ledger, always, most};
-use crate::checks::support::polled_follow::{Follow, LIMIT, feed, join, task};
+use crate::checks::support::polled_follow::{FIRST_LOOKS, Follow, LIMIT, feed, join, task};
 use crate::checks::support::polled_read::{LONG, handles, long, sources, streams};
 use crate::checks::support::read_world::{World, named};
 use crate::engine::{Failure, Outcome, ensure, ensure_err};
@@ -38,6 +38,14 @@ pub(super) const CHECKS: &[Check] = &[
         [],
         two_handles,
         "what another handle appends arrives"
+    ),
+    check!(
+        "follow.first_look",
+        [R6 R1],
+        Required,
+        [],
+        first_look,
+        "the first follow of a handle hears what another one appends as soon as it is at the head"
     ),
     check!(
         "follow.wakes",
@@ -170,6 +178,25 @@ async fn two_handles(cx: Context) -> Outcome {
             feed(&mut ledger, &stream, "rare", 1 + round).await?;
             follow.catch_up(&ledger).await?;
             other.catch_up(&ledger).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn first_look(cx: Context) -> Outcome {
+    let mut ledger = long(&cx, 30).await?;
+    let [stream, ..] = streams(&ledger.store);
+    for query in followed(&ledger.store.clone()) {
+        for pause in FIRST_LOOKS {
+            let fresh = cx.open().await?;
+            let mut follow = Follow::new(&fresh, &query, ReadOptions::default());
+            follow.reach_head().await?;
+            if !pause.is_zero() {
+                follow.wait().await;
+                tokio::time::sleep(pause).await;
+            }
+            feed(&mut ledger, &stream, "rare", 1).await?;
+            follow.catch_up(&ledger).await?;
         }
     }
     Ok(())

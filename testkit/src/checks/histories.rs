@@ -9,7 +9,7 @@ use annals::{
 use futures_util::StreamExt;
 
 use crate::checks::support::ledger::most;
-use crate::checks::support::polled_follow::LIMIT;
+use crate::checks::support::polled_follow::{FIRST_LOOKS, LIMIT};
 use crate::engine::{Failure, Outcome, ensure, ensure_eq, ensure_err};
 use crate::error::chain;
 use crate::generate::valid;
@@ -59,6 +59,14 @@ pub(super) const CHECKS: &[Check] = &[
         [BACK],
         follow_ahead,
         "a follow whose last event is gone ends with AheadOfLog"
+    ),
+    check!(
+        "history.first_look",
+        [D2 R6],
+        Required,
+        [BACK],
+        first_look,
+        "the first follow of a handle ends if the store goes back as soon as it is at the head"
     ),
     check!(
         "history.read_across",
@@ -241,6 +249,19 @@ async fn ids(cx: Context) -> Outcome {
     assert_holds(&cx, &[&writer, &other], &[stream], &[kept, again].concat()).await
 }
 
+/// Goes on to the first page at the head.
+async fn reach_head(pages: &mut annals::EventPages) -> Outcome {
+    let head = async {
+        while let Some(page) = pages.next().await {
+            if page?.at_head {
+                return Ok(());
+            }
+        }
+        Err(Failure::new("a follow ended before it was at the head"))
+    };
+    within(LIMIT, "the head of a follow", head).await?
+}
+
 /// What a follow has at its next page with events, or how it ends.
 async fn next_events(pages: &mut annals::EventPages) -> Outcome<annals::Result<Vec<StoredEvent>>> {
     let next = async {
@@ -275,6 +296,28 @@ async fn follow_ahead(cx: Context) -> Outcome {
         }
         let end = next_events(&mut follow).await?;
         ensure_err!(end, Error::AheadOfLog { .. }, "a follow whose last event is gone");
+    }
+    Ok(())
+}
+
+async fn first_look(cx: Context) -> Outcome {
+    for pause in FIRST_LOOKS {
+        let cx = cx.nested(format!("p{}", pause.as_millis()));
+        let writer = cx.open().await?;
+        let stream = writer.stream("followed", "one");
+        put(&writer, &stream, &["kept".to_owned()]).await?;
+        remember(&cx).await?;
+        put(&writer, &stream, &["gone".to_owned()]).await?;
+        let fresh = cx.open().await?;
+        let mut follow = fresh.adapter.read(stream.into(), ReadOptions::default().follow());
+        reach_head(&mut follow).await?;
+        if !pause.is_zero() {
+            let early = tokio::time::timeout(pause, next_events(&mut follow)).await;
+            ensure!(early.is_err(), "a follow at the head returned {early:?}");
+        }
+        take_back(&cx).await?;
+        let end = next_events(&mut follow).await?;
+        ensure_err!(end, Error::AheadOfLog { .. }, "a first follow whose last event is gone");
     }
     Ok(())
 }

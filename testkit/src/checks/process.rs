@@ -35,9 +35,19 @@ pub(super) const CHECKS: &[Check] = &[
         follow,
         "a follow gets what another process appends"
     ),
+    check!(
+        "proc.follow_killed",
+        [R6],
+        Stochastic,
+        [Need::Has(Feature::Shared)],
+        follow_killed,
+        "a follow gets all that a process appended before it was killed, though it may have told nobody"
+    ),
 ];
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// Writers in a child process.
+const WRITERS: u32 = 4;
 
 async fn conditions(cx: Context) -> Outcome {
     let store = cx.open().await?;
@@ -85,7 +95,7 @@ fn widest(store: &Subject) -> Source {
 
 /// A child process that appends, and has begun: there is something to read, whatever the source.
 async fn appending(cx: &Context) -> Outcome<Child> {
-    let mut child = Child::spawn(cx, Work::Append { writers: 4, from: 0, large: false })?;
+    let mut child = Child::spawn(cx, Work::Append { writers: WRITERS, from: 0, large: false })?;
     loop {
         let line = child.line(LIMIT).await?;
         let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
@@ -107,10 +117,37 @@ async fn follow(cx: Context) -> Outcome {
         follow.page_with_events().await?;
     }
     child.kill().await;
-    let last = follow.found.last().map_or(store.start, |last| last.sequence_number);
-    let mut whole = store.read(query, follow.options().until(last)).await?;
-    whole.retain(|event| store.owns(event));
-    store.same(&follow.found, &whole, "a follow of what another process appends")
+    follow.same_as_read().await
+}
+
+async fn follow_killed(cx: Context) -> Outcome {
+    let store = cx.open().await?;
+    let written = (0..WRITERS).map(|nth| store.stream("children", &format!("writer-{nth}")).into());
+    let queries: Vec<Query> = written.chain([widest(&store).into()]).collect();
+    let start = |query| Follow::new(&store, query, ReadOptions::default());
+    let mut follows: Vec<_> = queries.iter().map(start).collect();
+    for case in cx.cases(3) {
+        for follow in &mut follows {
+            follow.reach_head().await?;
+            follow.wait().await;
+        }
+        let mut child = appending(&cx).await?;
+        for _ in 0..case % 40 {
+            child.line(LIMIT).await?;
+        }
+        child.kill().await;
+        // What a server commits behind this is for the next round.
+        for (follow, query) in follows.iter_mut().zip(&queries) {
+            let there = store.read(query.clone(), follow.options()).await?;
+            let due = there.iter().filter(|event| store.owns(event)).count();
+            while follow.found.len() < due {
+                let next = follow.page_with_events().await;
+                next.map_err(|failure| failure.in_context("behind a process that was killed"))?;
+            }
+            follow.same_as_read().await?;
+        }
+    }
+    Ok(())
 }
 
 async fn never_skips(cx: Context) -> Outcome {

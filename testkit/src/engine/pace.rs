@@ -1,41 +1,42 @@
-//! How fast the machine and the store are now: what limits are measured by.
+//! How long limits are: as the store and the machine are fast.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::engine::machine;
 
 /// What an ordinary call takes at most where limits are as they are written.
 const ORDINARY: Duration = Duration::from_millis(20);
 /// The most that limits grow by.
 const MOST: u32 = 8;
-/// A machine that takes so many times longer than at its best is too busy for a verdict on time.
-const BUSY: f64 = 3.0;
 /// A store whose ordinary call takes so long is, too.
 const SLOW: Duration = Duration::from_millis(400);
 
 /// How often a limit begins anew at most, where the machine is too busy to tell what is late from what hangs.
 const TURNS: u32 = 8;
+/// How often the machine is looked at while a check runs.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// How limits are taken by the check on a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// How many times longer they are than they are written.
     pub(crate) factor: u32,
+    /// How many times shorter.
+    pub(crate) haste: u32,
     /// What is late has failed, however busy the machine is.
     pub(crate) strict: bool,
 }
 
 thread_local! {
-    static LIMITS: Cell<Limits> = const { Cell::new(Limits { factor: 1, strict: false }) };
+    static LIMITS: Cell<Limits> = const { Cell::new(Limits { factor: 1, haste: 1, strict: false }) };
 }
 
 /// The limit, as long as the store of the check on this thread needs.
 pub(crate) fn scaled(limit: Duration) -> Duration {
-    limit * LIMITS.get().factor
+    let Limits { factor, haste, .. } = LIMITS.get();
+    limit * factor / haste
 }
 
 pub(crate) fn limits() -> Limits {
@@ -43,21 +44,34 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn set(limits: Limits) {
-    LIMITS.set(Limits { factor: limits.factor.clamp(1, MOST), ..limits });
+    LIMITS.set(Limits {
+        factor: limits.factor.clamp(1, MOST),
+        haste: limits.haste.max(1),
+        ..limits
+    });
 }
 
-/// What `wait` waits for, one limit long at each call: anew if nothing came in time and the machine `is_busy`.
+/// What `wait` waits for: anew if nothing came within the limit and the machine `is_busy`. `wait` is called for a piece
+/// of the limit each time, and the machine is looked at behind each, so that it is known what the whole time was like.
 pub(crate) fn by_turns<T>(
-    mut wait: impl FnMut() -> Option<T>,
-    is_busy: impl Fn() -> bool,
+    limit: Duration,
+    mut wait: impl FnMut(Duration) -> Option<T>,
+    mut is_busy: impl FnMut() -> bool,
 ) -> Option<T> {
-    for _ in 1..TURNS {
-        let done = wait();
-        if done.is_some() || !is_busy() {
-            return done;
+    let pieces = u32::try_from(limit.as_nanos() / LOOK.as_nanos()).unwrap_or(u32::MAX).max(1);
+    for _ in 0..TURNS {
+        let mut busy = false;
+        for _ in 0..pieces {
+            if let Some(done) = wait(limit / pieces) {
+                return Some(done);
+            }
+            busy = is_busy();
+        }
+        if !busy {
+            return None;
         }
     }
-    wait()
+    None
 }
 
 /// The same for a future.
@@ -68,16 +82,12 @@ pub(crate) async fn in_turns<T>(limit: Duration, work: impl Future<Output = T>) 
             return Some(done);
         }
         // It takes a moment to see how busy the machine is.
-        if LIMITS.get().strict || !tokio::task::spawn_blocking(is_busy).await.unwrap_or(false) {
+        let look = || tokio::task::spawn_blocking(machine::is_busy);
+        if LIMITS.get().strict || !look().await.unwrap_or(false) {
             return None;
         }
     }
     tokio::time::timeout(limit, work).await.ok()
-}
-
-/// Whether the machine is too busy for a verdict on time.
-pub(crate) fn is_busy() -> bool {
-    slowdown() >= BUSY
 }
 
 /// How many times longer limits are for a store whose ordinary call takes so long.
@@ -87,33 +97,13 @@ pub(crate) fn factor_of(call: Duration) -> u32 {
 
 /// Why what is late says nothing of the store, if it does not: the machine is too busy, or an ordinary call takes long.
 pub(crate) fn excuse(call: Option<Duration>) -> Option<String> {
-    let slowdown = slowdown();
+    let slowdown = machine::slowdown();
     let is_slow = call.is_some_and(|call| call >= SLOW);
-    if slowdown < BUSY && !is_slow {
+    if slowdown < machine::BUSY && !is_slow {
         return None;
     }
     let call = call.map_or_else(String::new, |call| format!(", an ordinary call takes {call:?}"));
     Some(format!("the machine takes {slowdown:.1} times as long as at its best{call}"))
-}
-
-/// How many times longer the same work takes on this thread now than in the best moment of the process.
-fn slowdown() -> f64 {
-    static BEST: AtomicU64 = AtomicU64::new(u64::MAX);
-    const ROUNDS: u32 = 150;
-    let work = || {
-        let began = Instant::now();
-        let sum =
-            (0..40_000_u64).fold(1_u64, |sum, n| black_box(sum.wrapping_mul(31).wrapping_add(n)));
-        black_box(sum);
-        began.elapsed()
-    };
-    let began = Instant::now();
-    for _ in 0..ROUNDS {
-        let took = u64::try_from(work().as_nanos()).unwrap_or(u64::MAX).max(1);
-        BEST.fetch_min(took, Ordering::Relaxed);
-    }
-    let best = Duration::from_nanos(BEST.load(Ordering::Relaxed)) * ROUNDS;
-    began.elapsed().as_secs_f64() / best.as_secs_f64()
 }
 
 #[cfg(test)]
@@ -127,8 +117,8 @@ mod tests {
         let limit = Duration::from_secs(2);
         std::thread::spawn(move || {
             assert_eq!(scaled(limit), limit);
-            set(Limits { factor: 3, strict: true });
-            assert_eq!((scaled(limit), limits().strict), (limit * 3, true));
+            set(Limits { factor: 3, haste: 2, strict: true });
+            assert_eq!((scaled(limit), limits().strict), (limit * 3 / 2, true));
         })
         .join()
         .unwrap();
@@ -139,11 +129,12 @@ mod tests {
     fn a_limit_begins_anew_only_on_a_busy_machine_and_not_without_end() {
         let turns_until = |done: u32, busy: u32| {
             let turns = Cell::new(0);
-            let wait = || {
+            let wait = |piece| {
+                assert_eq!(piece, LOOK / 2);
                 turns.set(turns.get() + 1);
                 (turns.get() >= done).then_some(())
             };
-            let ended = by_turns(wait, || turns.get() < busy).is_some();
+            let ended = by_turns(LOOK / 2, wait, || turns.get() < busy).is_some();
             (ended, turns.get())
         };
         assert_eq!(turns_until(1, 0), (true, 1));
@@ -152,6 +143,21 @@ mod tests {
         assert_eq!(turns_until(5, 3), (false, 3));
         assert_eq!(turns_until(TURNS, u32::MAX), (true, TURNS));
         assert_eq!(turns_until(TURNS + 1, u32::MAX), (false, TURNS));
+    }
+
+    #[test]
+    fn a_long_limit_ends_when_its_last_look_finds_time() {
+        let pieces_until = |busy: u32| {
+            let pieces = Cell::new(0);
+            let wait = |piece| {
+                assert_eq!(piece, LOOK + LOOK / 20);
+                pieces.set(pieces.get() + 1);
+                None::<()>
+            };
+            assert_eq!(by_turns(LOOK * 21 / 2, wait, || pieces.get() < busy), None);
+            pieces.get()
+        };
+        assert_eq!([pieces_until(0), pieces_until(10), pieces_until(11)], [10, 10, 20]);
     }
 
     #[tokio::test]
@@ -165,6 +171,5 @@ mod tests {
     fn a_slow_call_is_an_excuse_whatever_the_machine_does() {
         let text = excuse(Some(SLOW)).unwrap();
         assert!(text.contains("an ordinary call takes 400ms"), "{text}");
-        assert!(slowdown() >= 1.0);
     }
 }

@@ -92,7 +92,10 @@ fn trials<C: Contract>(
         };
         Trial::ignorable_test(format!("{prefix}{}", check.id), run).with_ignored_flag(ignored)
     };
-    suite.checks().into_iter().map(trial).collect()
+    let mut checks = suite.checks();
+    // What waits long begins first: at the end nothing would run beside it.
+    checks.sort_by_key(|check| !check.needs.iter().any(|need| C::is_slow(*need)));
+    checks.into_iter().map(trial).collect()
 }
 
 /// Prints the badge and writes the reports that are asked for.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::engine::{
     Check, Context, Contract, Entry, Failure, Flavour, Missing, Outcome, Profile, Report, Verdict,
-    pace,
+    machine, pace,
 };
 
 /// A conformance suite over one harness.
@@ -26,6 +26,8 @@ pub struct Suite<C: Contract> {
     filters: Vec<String>,
     pub(super) require: Vec<String>,
     pub(super) strict: bool,
+    /// How many times shorter limits are than they are written.
+    haste: u32,
     /// How many times longer limits are, once it was measured.
     factor: Arc<OnceLock<u32>>,
 }
@@ -44,6 +46,7 @@ impl<C: Contract> Suite<C> {
             filters: Vec::new(),
             require: Vec::new(),
             strict: false,
+            haste: 1,
             factor: Arc::default(),
         }
     }
@@ -91,6 +94,12 @@ impl<C: Contract> Suite<C> {
     pub fn with_strict_limits(mut self) -> Self {
         self.strict = true;
         self
+    }
+
+    /// The same with so many times shorter limits, for stores in memory: most of the time of a zoo is that of limits.
+    pub(super) fn with_haste(mut self, times: u32) -> Self {
+        self.haste = times.max(1);
+        self.with_strict_limits()
     }
 
     /// Runs only checks whose id begins so; with several filters, those that begin like one of them.
@@ -195,7 +204,7 @@ impl<C: Contract> Suite<C> {
         let started = Instant::now();
         let context = self.fresh_context(check.id);
         let cases = Arc::clone(&context.cases);
-        let limit = self.limit
+        let limit = self.limit / self.haste
             * factor
             * if check.needs.iter().any(|need| C::is_slow(*need)) { 4 } else { 1 }
             + match self.profile {
@@ -205,14 +214,14 @@ impl<C: Contract> Suite<C> {
             };
         let (done, outcome) = mpsc::sync_channel(1);
         let (suite, check_) = (self.clone(), *check);
-        let limits = pace::Limits { factor, strict: self.strict };
+        let limits = pace::Limits { factor, haste: self.haste, strict: self.strict };
         let work = move || {
             pace::set(limits);
             let _ = done.send(suite.verdict(&check_, &context));
         };
         let spawned = std::thread::Builder::new().name(check.id.to_owned()).spawn(work);
-        let ended = || outcome.recv_timeout(limit).ok();
-        let is_busy = || !self.strict && pace::is_busy();
+        let ended = |piece| outcome.recv_timeout(piece).ok();
+        let is_busy = || !self.strict && machine::is_busy();
         let late = || {
             self.failed(Failure::late(format!(
                 "hangs: it did not end within {limit:?} (ANNALS_TESTKIT_LIMIT gives more)"
@@ -220,7 +229,7 @@ impl<C: Contract> Suite<C> {
         };
         let verdict = match spawned {
             Err(error) => Verdict::NotRun(format!("no thread: {error}")),
-            Ok(_) => pace::by_turns(ended, is_busy).unwrap_or_else(late),
+            Ok(_) => pace::by_turns(limit, ended, is_busy).unwrap_or_else(late),
         };
         let verdict = match verdict {
             Verdict::NotRun(reason) if self.requires(check) => {
@@ -347,7 +356,7 @@ impl<C: Contract> Suite<C> {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if pace::in_turns(Duration::from_secs(10), settled).await.is_some() {
+        if pace::in_turns(pace::scaled(Duration::from_secs(10)), settled).await.is_some() {
             return Ok(());
         }
         Self::leak(context, &before).await.map_or(Ok(()), |leak| Err(Failure::late(leak)))

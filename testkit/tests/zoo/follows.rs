@@ -1,6 +1,7 @@
 //! Follows that lose, repeat or hold something, and adapters that do not close.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use annals::{
     Append, Capabilities, Error, EventPages, Order, Page, Query, ReadOptions, Result,
     SequenceNumber, StoredEvent,
 };
+use futures_util::future::select;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::bent::count;
@@ -173,6 +175,33 @@ bent_specimens! {
             let (of, bell) = (Arc::clone(shared), self.bell.clone());
             let read = move |query, options| Plain::read(&Arc::new(Plain), &of, size, query, options);
             follow(query, options, read, move || bell.register(&Query::All).map(Ok))
+        }
+    }
+
+    /// A handle whose first call is a follow begins to listen to others when it waits at the head.
+    FirstFollowListensLate { calls: AtomicU64, bell: Bell } caught by ["follow.first_look"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            let stored = Plain.append(shared, writes).await;
+            self.bell.ring_all(Wake::Changed);
+            stored
+        }
+
+        fn follow(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            let (of, own, others) = (Arc::clone(shared), self.bell.clone(), shared.bell.clone());
+            let is_late = Arc::new(AtomicBool::new(self.calls.fetch_add(1, Ordering::SeqCst) == 0));
+            let read = move |query, options| Plain::read(&Arc::new(Plain), &of, size, query, options);
+            follow(query, options, read, move || {
+                let (others, is_late) = (others.clone(), Arc::clone(&is_late));
+                let here = own.register(&Query::All);
+                let there = (!is_late.load(Ordering::SeqCst)).then(|| others.register(&Query::All));
+                async move {
+                    is_late.store(false, Ordering::SeqCst);
+                    let there = there.unwrap_or_else(|| others.register(&Query::All));
+                    select(pin!(here), pin!(there)).await;
+                    Ok(Wake::Changed)
+                }
+            })
         }
     }
 

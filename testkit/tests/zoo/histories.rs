@@ -12,8 +12,29 @@ use annals::{
 };
 use futures_util::{StreamExt, stream};
 
-use super::bent::{Log, Shared, amend, waits};
+use super::bent::{Bend, Log, Shared, amend, waits};
 use super::numbers::Plain;
+
+/// A follow that goes on behind its last number, whatever event has it by now.
+fn trusting(shared: &Arc<Shared>, query: Query, options: ReadOptions) -> EventPages {
+    let shared = Arc::clone(shared);
+    let next = move |mut options: ReadOptions| {
+        let (shared, query) = (Arc::clone(&shared), query.clone());
+        async move {
+            loop {
+                let rung = waits(&shared, 1)();
+                let found = Plain.select(&shared.log(), &query, &options);
+                let found = found.unwrap_or_default();
+                if let Some(last) = found.last() {
+                    options.after = last.sequence_number;
+                    return Some((Ok(Page::new(found, options.after).at_head()), options));
+                }
+                let _ = rung.await;
+            }
+        }
+    };
+    stream::unfold(options, next).boxed()
+}
 
 bent_specimens! {
     /// Numbers go on behind the last one that the handle appended.
@@ -101,23 +122,22 @@ bent_specimens! {
     /// A follow goes on behind its last number without looking for the event that had it.
     FollowTrustsItsNumber caught by ["history.follow_ahead"] {
         fn follow(self: &Arc<Self>, shared: &Arc<Shared>, _: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
-            let shared = Arc::clone(shared);
-            let next = move |mut options: ReadOptions| {
-                let (shared, query) = (Arc::clone(&shared), query.clone());
-                async move {
-                    loop {
-                        let rung = waits(&shared, 1)();
-                        let found = Plain.select(&shared.log(), &query, &options);
-                        let found = found.unwrap_or_default();
-                        if let Some(last) = found.last() {
-                            options.after = last.sequence_number;
-                            return Some((Ok(Page::new(found, options.after).at_head()), options));
-                        }
-                        let _ = rung.await;
-                    }
-                }
-            };
-            stream::unfold(options, next).boxed()
+            trusting(shared, query, options)
+        }
+    }
+
+    /// A handle looks for its last event from its second call on.
+    FirstFollowTrustsItsNumber { calls: AtomicU64 } caught by ["history.first_look"] {
+        async fn append(&self, shared: &Arc<Shared>, writes: Vec<Append>) -> Result<Vec<StoredEvent>> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            Plain.append(shared, writes).await
+        }
+
+        fn follow(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            if self.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+                return trusting(shared, query, options);
+            }
+            Plain::follow(&Arc::new(Plain), shared, size, query, options)
         }
     }
 

@@ -80,6 +80,7 @@ const VERSIONS: &[(u32, &str)] = &[
     (3, "4c476d8f-c4d4-523a-8379-8942fe063547"),
     (4, "a1615433-1e7d-57d7-a0c4-3f2b8dd945dd"),
     (5, "ee7a591a-b4ed-5b33-88af-b9e94fec975f"),
+    (6, "820a89f1-d111-5fe8-86e8-571f7f65ad8b"),
 ];
 
 fn the_version_rises_with_the_checks() {

@@ -16,6 +16,9 @@ use crate::subject::{Subject, event, within};
 
 /// What is appended arrives within so long, also if every notification is lost.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// How long after the first page of a fresh handle something happens: a handle looks at the store by itself only then.
+pub(crate) const FIRST_LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::ZERO, Duration::from_millis(1), Duration::from_millis(8)];
 /// What waits is left alone for so long.
 const REST: Duration = Duration::from_millis(50);
 
@@ -159,6 +162,14 @@ impl Follow {
     /// Proves that it has all of the ledger, once and in order.
     pub(crate) fn same(&self, ledger: &Ledger) -> Outcome {
         self.store.same(&self.found, &self.due(ledger), &self.what())
+    }
+
+    /// Proves that it has what a read up to its last event returns, once and in order.
+    pub(crate) async fn same_as_read(&mut self) -> Outcome {
+        let last = self.found.last().map_or(self.store.start, |last| last.sequence_number);
+        let mut whole = self.store.read(self.query.clone(), self.options.until(last)).await?;
+        whole.retain(|event| self.store.owns(event));
+        self.store.same(&self.found, &whole, &self.what())
     }
 
     /// Goes on to its end.
