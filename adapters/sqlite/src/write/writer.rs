@@ -245,22 +245,26 @@ impl Writer {
 
     /// Forgets what another connection may have changed, and wakes all follows if it has changed anything.
     fn refresh(&mut self) -> Outcome<()> {
-        let changed = self.log.has_news()?;
-        if changed {
-            // Another program may even have put an older state in place.
-            self.bell.ring_all(Wake::Unsure);
-            self.log.refresh()?;
+        if !self.log.has_news()? {
+            return Ok(());
         }
-        Ok(())
+        let learned = self.log.refresh();
+        // Behind what was learned: a follow that is woken before could read, and miss what is committed and learned then.
+        // Another program may even have put an older state in place.
+        self.bell.ring_all(Wake::Unsure);
+        learned
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::sync::Mutex;
+    use std::task::Context;
 
     use annals::{
-        Append, Clock as _, EventName, NewEvent, Payload, StreamId, SystemClock, WriteCondition,
+        Append, Clock as _, EventName, NewEvent, Payload, Query, StreamId, SystemClock,
+        WriteCondition,
     };
     use annals_sql::queue::queue;
     use futures_util::FutureExt as _;
@@ -284,5 +288,37 @@ mod tests {
             .run(intake);
         assert_eq!(append.now_or_never().unwrap().unwrap().len(), 1);
         assert_eq!(stopped.now_or_never(), Some(()));
+    }
+
+    /// Commits when it is woken, as another process may at any moment.
+    struct Commits(Mutex<Connection>);
+
+    impl std::task::Wake for Commits {
+        fn wake(self: Arc<Self>) {
+            let other = self.0.lock().unwrap();
+            other
+                .execute_batch(
+                    "CREATE TABLE IF NOT EXISTS beside (n); INSERT INTO beside VALUES (1)",
+                )
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_committed_while_follows_are_woken_is_news() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let (place, options) = (Place::File(path.clone()), SqliteOptions::new());
+        let connection = connect::writer(&place, &options).unwrap();
+        let other = Arc::new(Commits(Mutex::new(Connection::open(path).unwrap())));
+        let bell = Bell::default();
+        let mut writer = Writer::new(connection, &place, &options, bell.clone(), Arc::default());
+        for _ in 0..3 {
+            let mut follow = pin!(bell.register(&Query::All));
+            let waker = Arc::clone(&other).into();
+            assert!(follow.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            writer.look();
+            assert!(writer.log.has_news().unwrap(), "the commit of the waker is still unknown");
+        }
     }
 }
