@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use annals::{BoxError, Payload};
 use annals_state::{
-    Commit, DocumentKey, Expected, IndexName, Revision, Scan, StateStore, Write, get_all,
+    Commit, DocumentKey, Expected, IndexName, Revision, Scan, StateError, StateStore, Write,
+    get_all,
 };
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
@@ -154,6 +155,8 @@ impl Work {
         let (mut round, mut from) = match self.whole(store, task).await {
             Ok(Some((round, revision))) => (round, Expected::Is(revision)),
             Ok(None) => (0, Expected::Absent),
+            // Others may have committed so often by now that the store is killed.
+            Err(error) if error.is::<StateError>() => return,
             Err(error) => {
                 say(format!("failed {task}: {error}"));
                 return;
