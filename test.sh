@@ -95,10 +95,20 @@ if [ -n "$quick" ]; then
     exit
 fi
 
+# Tests of databases and processes wait more than they compute.
+processors="$(getconf _NPROCESSORS_ONLN)"
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((processors > 6 ? processors : 6))}"
+
 step "tests, those in the documentation included"
 # Without --all-targets: it would build tests of the examples in place of the programs, which tests run.
 # What cannot run for want of a server or a program is a failure here. One run shows every failure.
-CI=true cargo test --workspace --all-features --locked --no-fail-fast
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+if ! CI=true cargo test --workspace --all-features --locked --no-fail-fast 2>&1 | tee "$log"; then
+    step "what failed"
+    sed -n '/^failures:$/,/^test result: /p' "$log"
+    exit 1
+fi
 
 for version in $postgres_versions; do
     step "the tests of PostgreSQL on version $version"
@@ -146,7 +156,7 @@ fi
 
 step "examples"
 out="$(mktemp -d)"
-trap 'rm -rf "$out"' EXIT
+trap 'rm -rf "$log" "$out"' EXIT
 cargo run --quiet --release --locked --example quickstart
 cargo run --quiet --release --locked --example git_history -- . --again --store "$out/log.db" --chart "$out/chart.svg"
 grep -q '</svg>' "$out/chart.svg"
