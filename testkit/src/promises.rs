@@ -123,7 +123,8 @@ impl engine::Suite<Storage> {
 
 /// Runs the suite as the `main` of a test binary with `harness = false`: each check is a named test, with the
 /// filters and flags of `cargo test`, and works under nextest too. What the adapter does not declare, and what
-/// could not be run, is shown as ignored with the reason.
+/// could not be run, is shown as ignored with the reason. Six checks run beside each other, or as many as there are
+/// processors if those are more; `--test-threads` changes it.
 ///
 /// The [environment](crate#environment) says how; `ANNALS_TESTKIT_REPORT=FOLDER` leaves a report there. For an example
 /// see [the crate](crate#the-conformance-suite).

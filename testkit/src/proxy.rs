@@ -85,7 +85,7 @@ impl Proxy {
     ///
     /// # Cancel safety
     /// It only waits.
-    pub async fn is_down(&self) {
+    pub async fn until_cut(&self) {
         until(&mut self.plan.subscribe(), |plan| plan.down).await;
     }
 

@@ -50,6 +50,22 @@ async fn cuts_after_so_many_packets_of_a_side_and_heals() {
 }
 
 #[tokio::test]
+async fn a_cut_ends_idle_connections_and_is_waited_for() {
+    let proxy = Proxy::start(echo().await).await.expect("a proxy");
+    let connect = || TcpStream::connect(proxy.addr());
+    let (mut idle, mut used) = (connect().await.expect("one"), connect().await.expect("another"));
+    assert!(ping(&mut idle).await && ping(&mut used).await);
+    proxy.cut_after(Side::Client, 0);
+    let early = tokio::time::timeout(Duration::from_millis(50), proxy.until_cut()).await;
+    assert!(early.is_err(), "nothing was cut yet");
+    let (works, ()) = tokio::join!(ping(&mut used), proxy.until_cut());
+    assert!(!works);
+    assert!(matches!(idle.read(&mut [0]).await, Ok(0) | Err(_)), "it was idle, and is open");
+    assert!(proxy.heal());
+    assert!(ping(&mut connect().await.expect("a third")).await);
+}
+
+#[tokio::test]
 async fn holds_packets_back_and_lets_them_go() {
     let proxy = Proxy::start(echo().await).await.expect("a proxy");
     let mut socket = TcpStream::connect(proxy.addr()).await.expect("a connection");

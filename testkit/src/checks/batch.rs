@@ -259,7 +259,11 @@ async fn max_payload(cx: Context) -> Outcome {
         (limit, true, true, 2..3),
         (limit + 1, true, false, all.clone()),
     ];
-    for (size, json, fits, places) in cases.into_iter().filter(|_| limit >= 3) {
+    for (size, json, fits, places) in cases {
+        // No JSON has less than two bytes.
+        if json && size < 2 {
+            break;
+        }
         for place in places.map(|place| place.min(all.end - 1)) {
             let mut batch: Vec<_> = light(all.end);
             for event in &mut batch {

@@ -207,7 +207,7 @@ async fn cut_crowd(cx: Context) -> Outcome {
         let appends = try_join_all(streams.iter().map(|stream| append(store, stream)));
         // A store that tries again finds everything cut, or in three of four cases a way at once.
         let heal = async {
-            proxy.is_down().await;
+            proxy.until_cut().await;
             if cut.packets % 4 == 0 {
                 std::future::pending::<()>().await;
             }

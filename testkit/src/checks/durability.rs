@@ -49,7 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Writers in a child process.
-const WRITERS: u32 = 4;
+pub(super) const WRITERS: u32 = 4;
 
 async fn reopen(cx: Context) -> Outcome {
     let store = cx.open().await?;
@@ -134,7 +134,7 @@ async fn power_loss(cx: Context) -> Outcome {
 
 /// What a child process with writers said until it was killed: at any moment after its first acknowledgement, and if
 /// `large`, while a large batch is on its way.
-async fn killed(mut child: Child, case: u64, large: bool) -> Outcome<Vec<String>> {
+pub(super) async fn killed(mut child: Child, case: u64, large: bool) -> Outcome<Vec<String>> {
     let (mut said, mut acknowledged, mut is_due) = (Vec::new(), 0, false);
     while !is_due {
         let line = child.line(LIMIT).await?;

@@ -186,7 +186,7 @@ async fn two_handles(cx: Context) -> Outcome {
 async fn first_look(cx: Context) -> Outcome {
     let mut ledger = long(&cx, 30).await?;
     let [stream, ..] = streams(&ledger.store);
-    for query in followed(&ledger.store.clone()) {
+    for query in followed(&ledger.store) {
         for pause in FIRST_LOOKS {
             let fresh = cx.open().await?;
             let mut follow = Follow::new(&fresh, &query, ReadOptions::default());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use annals::{Position, Query, ReadOptions, SequenceNumber, Source, WriteCondition};
 
+use crate::checks::durability::{WRITERS, killed};
 use crate::checks::support::polled_follow::Follow;
 use crate::child::{Child, Work};
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
@@ -46,8 +47,8 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// Writers in a child process.
-const WRITERS: u32 = 4;
+/// What a child process appends beside this one.
+const APPEND: Work = Work::Append { writers: WRITERS, from: 0, large: false };
 
 async fn conditions(cx: Context) -> Outcome {
     let store = cx.open().await?;
@@ -95,7 +96,7 @@ fn widest(store: &Subject) -> Source {
 
 /// A child process that appends, and has begun: there is something to read, whatever the source.
 async fn appending(cx: &Context) -> Outcome<Child> {
-    let mut child = Child::spawn(cx, Work::Append { writers: WRITERS, from: 0, large: false })?;
+    let mut child = Child::spawn(cx, APPEND)?;
     loop {
         let line = child.line(LIMIT).await?;
         let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
@@ -131,11 +132,7 @@ async fn follow_killed(cx: Context) -> Outcome {
             follow.reach_head().await?;
             follow.wait().await;
         }
-        let mut child = appending(&cx).await?;
-        for _ in 0..case % 40 {
-            child.line(LIMIT).await?;
-        }
-        child.kill().await;
+        killed(Child::spawn(&cx, APPEND)?, case, false).await?;
         // What a server commits behind this is for the next round.
         for (follow, query) in follows.iter_mut().zip(&queries) {
             let there = store.read(query.clone(), follow.options()).await?;

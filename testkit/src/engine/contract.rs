@@ -106,6 +106,13 @@ pub struct Check<C: Contract> {
     pub run: fn(Context<C>) -> BoxFuture<'static, Outcome>,
 }
 
+impl<C: Contract> Check<C> {
+    /// Whether it may take four times as long as others.
+    pub(super) fn is_slow(&self) -> bool {
+        self.needs.iter().any(|need| C::is_slow(*need))
+    }
+}
+
 impl<C: Contract> fmt::Debug for Check<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check")

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 /// A machine that takes so many times longer than at its best is too busy for a verdict on time.
 pub(crate) const BUSY: f64 = 3.0;
-/// What was late began so long ago at most.
+/// So many tasks for each processor are no more than checks and a server beside each other make of themselves.
+const USUAL: f64 = 2.0;
+/// Looks that are older say nothing of what is late now: no ordinary limit is longer.
 const RECENT: Duration = Duration::from_secs(30);
 /// How many looks are kept.
 const KEPT: usize = 64;
@@ -43,8 +45,19 @@ pub(crate) fn is_busy() -> bool {
 /// How many times longer work takes now than in the best moment of the process, or took lately: a moment in which the
 /// machine has time says nothing of the time before.
 pub(crate) fn slowdown() -> f64 {
-    let found = look();
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let found = look().max(crowd(&stat).unwrap_or(1.0) / USUAL);
     LOOKS.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now(), found)
+}
+
+/// How many tasks there are for each processor that want one, as Linux says: a look may be lucky, and find a processor
+/// that others wait for elsewhere.
+fn crowd(stat: &str) -> Option<f64> {
+    let is_processor = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    let processors = u32::try_from(stat.lines().filter(is_processor).count()).ok()?;
+    let want = stat.lines().find_map(|line| line.strip_prefix("procs_running "))?;
+    let want: u32 = want.trim().parse().ok()?;
+    Some(f64::from(want) / f64::from(processors.max(1)))
 }
 
 /// How many times longer the same work takes on this thread now than in the best moment of the process.
@@ -87,6 +100,13 @@ mod tests {
             at(47, 1.0);
         }
         assert_eq!(looks.0.len(), KEPT);
+    }
+
+    #[test]
+    fn tasks_are_counted_for_each_processor() {
+        let stat = "cpu  9 9\ncpu0 4 4\ncpu1 5 5\nctxt 7\nprocs_running 35\nprocs_blocked 1\n";
+        assert_eq!(crowd(stat), Some(17.5));
+        assert_eq!([crowd(""), crowd("procs_running many")], [None, None]);
     }
 
     #[test]

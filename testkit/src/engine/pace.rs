@@ -10,7 +10,7 @@ use crate::engine::machine;
 const ORDINARY: Duration = Duration::from_millis(20);
 /// The most that limits grow by.
 const MOST: u32 = 8;
-/// A store whose ordinary call takes so long is, too.
+/// A store whose ordinary call takes so long is too slow for a verdict on time.
 const SLOW: Duration = Duration::from_millis(400);
 
 /// How often a limit begins anew at most, where the machine is too busy to tell what is late from what hangs.
@@ -95,10 +95,11 @@ pub(crate) fn factor_of(call: Duration) -> u32 {
     u32::try_from(call.as_millis().div_ceil(ORDINARY.as_millis())).unwrap_or(MOST).clamp(1, MOST)
 }
 
-/// Why what is late says nothing of the store, if it does not: the machine is too busy, or an ordinary call takes long.
-pub(crate) fn excuse(call: Option<Duration>) -> Option<String> {
+/// Why what is late by limits that were scaled by `factor` says nothing of the store, if it does not: the machine is too
+/// busy, or an ordinary call takes long, or so much longer by now that the limits were too short for it.
+pub(crate) fn excuse(call: Option<Duration>, factor: u32) -> Option<String> {
     let slowdown = machine::slowdown();
-    let is_slow = call.is_some_and(|call| call >= SLOW);
+    let is_slow = call.is_some_and(|call| call >= SLOW || factor_of(call) > 2 * factor);
     if slowdown < machine::BUSY && !is_slow {
         return None;
     }
@@ -168,8 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_call_is_an_excuse_whatever_the_machine_does() {
-        let text = excuse(Some(SLOW)).unwrap();
-        assert!(text.contains("an ordinary call takes 400ms"), "{text}");
+    fn a_call_slower_than_limits_are_made_for_is_an_excuse_whatever_the_machine_does() {
+        for (call, factor) in [(SLOW, MOST), (ORDINARY * 3, 1)] {
+            let text = excuse(Some(call), factor).unwrap();
+            assert!(text.contains(&format!("an ordinary call takes {call:?}")), "{text}");
+        }
     }
 }

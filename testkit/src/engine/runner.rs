@@ -7,6 +7,9 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::engine::{Check, Contract, Entry, Suite, Verdict, arguments, scratch};
 
+/// So many checks run beside each other where there are fewer processors: they wait more than they compute.
+const BESIDE: usize = 6;
+
 /// Runs a suite as the `main` of a test binary with `harness = false`, as [`annals_testkit::main`](crate::main) does
 /// with that of storage.
 #[must_use]
@@ -35,7 +38,9 @@ pub fn main_of_each<C: Contract>(suites: impl IntoIterator<Item = Suite<C>>) -> 
 }
 
 fn run<C: Contract>(suites: &[Suite<C>]) -> ExitCode {
-    let (arguments, filters) = arguments::parse(std::env::args());
+    let (mut arguments, filters) = arguments::parse(std::env::args());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(processors.max(BESIDE));
     let several = suites.len() > 1;
     let mut all = Vec::new();
     let mut kept = Vec::new();
@@ -94,7 +99,7 @@ fn trials<C: Contract>(
     };
     let mut checks = suite.checks();
     // What waits long begins first: at the end nothing would run beside it.
-    checks.sort_by_key(|check| !check.needs.iter().any(|need| C::is_slow(*need)));
+    checks.sort_by_key(|check| !check.is_slow());
     checks.into_iter().map(trial).collect()
 }
 

@@ -96,7 +96,8 @@ impl<C: Contract> Suite<C> {
         self
     }
 
-    /// The same with so many times shorter limits, for stores in memory: most of the time of a zoo is that of limits.
+    /// The same with so many times shorter limits, for broken stores in memory: most of the time of a zoo goes to waiting
+    /// for those that hang.
     pub(super) fn with_haste(mut self, times: u32) -> Self {
         self.haste = times.max(1);
         self.with_strict_limits()
@@ -204,9 +205,7 @@ impl<C: Contract> Suite<C> {
         let started = Instant::now();
         let context = self.fresh_context(check.id);
         let cases = Arc::clone(&context.cases);
-        let limit = self.limit / self.haste
-            * factor
-            * if check.needs.iter().any(|need| C::is_slow(*need)) { 4 } else { 1 }
+        let limit = self.limit / self.haste * factor * if check.is_slow() { 4 } else { 1 }
             + match self.profile {
                 Profile::Soak(duration) => duration,
                 Profile::Full => self.limit * 10,
@@ -281,7 +280,7 @@ impl<C: Contract> Suite<C> {
         }
         if failure.late
             && !self.strict
-            && let Some(excuse) = pace::excuse(self.pace())
+            && let Some(excuse) = pace::excuse(self.pace(), self.factor())
         {
             return Verdict::Inconclusive(format!("{}: {excuse}", failure.message));
         }

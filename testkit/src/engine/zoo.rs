@@ -55,7 +55,7 @@ impl<C: Contract> Zoo<C> {
     pub fn main(self) -> ExitCode {
         let (mut arguments, filters) = arguments::parse(std::env::args());
         // Those that hang wait for a time limit, not for a processor.
-        arguments.test_threads.get_or_insert(4);
+        arguments.test_threads.get_or_insert(8);
         let runs = match std::env::var("ANNALS_ZOO_RUNS").map(|runs| (runs.parse(), runs)) {
             Err(_) => RUNS,
             Ok((Ok(runs @ 1..), _)) => runs,
@@ -77,14 +77,21 @@ impl<C: Contract> Zoo<C> {
                 Ok(())
             }));
         }
-        for specimen in &zoo.specimens {
-            trials.push(if specimen.is_right() {
-                Trial::test(format!("odd::{}", specimen.name), || passes(specimen))
-            } else {
-                let name = format!("broken::{}", specimen.name);
-                Trial::test(name, move || is_caught(specimen, runs, whole, caught))
-            });
+        let specimens = zoo.specimens.iter();
+        let (odd, broken): (Vec<&'static Specimen<C>>, Vec<_>) =
+            specimens.partition(|it| it.is_right());
+        // While broken ones wait for a time limit, odd ones keep the processors busy.
+        let together = (broken.len() / odd.len().max(1)).max(1);
+        let mut odd =
+            odd.into_iter().map(|it| Trial::test(format!("odd::{}", it.name), || passes(it)));
+        for some in broken.chunks(together) {
+            trials.extend(odd.next());
+            trials.extend(some.iter().copied().map(|it| {
+                let name = format!("broken::{}", it.name);
+                Trial::test(name, move || is_caught(it, runs, whole, caught))
+            }));
         }
+        trials.extend(odd);
         arguments::retain(&mut trials, &arguments, &filters);
         let conclusion = libtest_mimic::run(&arguments, trials);
         let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);

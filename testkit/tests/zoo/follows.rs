@@ -188,6 +188,9 @@ bent_specimens! {
         }
 
         fn follow(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
+            if let Err(error) = self.check_read(&query, &options) {
+                return stream::iter([Err(error)]).boxed();
+            }
             let (of, own, others) = (Arc::clone(shared), self.bell.clone(), shared.bell.clone());
             let is_late = Arc::new(AtomicBool::new(self.calls.fetch_add(1, Ordering::SeqCst) == 0));
             let read = move |query, options| Plain::read(&Arc::new(Plain), &of, size, query, options);

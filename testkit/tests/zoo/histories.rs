@@ -134,7 +134,8 @@ bent_specimens! {
         }
 
         fn follow(self: &Arc<Self>, shared: &Arc<Shared>, size: NonZeroUsize, query: Query, options: ReadOptions) -> EventPages {
-            if self.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            let is_first = self.calls.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first && options.limit.is_none() && options.until.is_none() {
                 return trusting(shared, query, options);
             }
             Plain::follow(&Arc::new(Plain), shared, size, query, options)
