@@ -62,7 +62,7 @@ pub(crate) fn serve(context: &Context) -> Option<ExitCode> {
     Some(match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&format!("failed {}", failure.message.replace('\n', " ")));
+            fail(&failure);
             ExitCode::FAILURE
         }
     })
@@ -74,6 +74,22 @@ fn say(line: &str) {
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(1);
     }
+}
+
+/// Says to the parent why it goes no further.
+fn fail(failure: &Failure) {
+    let how = if failure.late { "late" } else { "failed" };
+    say(&format!("{how}: {}", failure.message.replace('\n', " ")));
+}
+
+/// The failure that a line of a child is, if it is one.
+pub(crate) fn heard(line: &str) -> Outcome {
+    let failure = match line.split_once(": ") {
+        Some(("late", _)) => Failure::late,
+        Some(("failed", _)) => Failure::new,
+        _ => return Ok(()),
+    };
+    Err(failure(format!("the child process {line}")))
 }
 
 async fn append(subject: Subject, writers: u32, from: u32, large: bool) -> Outcome {
@@ -130,7 +146,7 @@ async fn race(subject: &Subject) -> Outcome {
         match subject.append(&stream, vec![event("raced")], condition).await {
             Ok(_) => say("won"),
             Err(error) if error.is_condition_failed() => say("lost"),
-            Err(error) => say(&format!("failed {}", crate::error::chain(&error))),
+            Err(error) => fail(&error.into()),
         }
     }
     Ok(())
@@ -214,5 +230,22 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_done_in_time_is_late_whether_it_is_an_error_or_a_line_of_a_child() {
+        let is_late = |line| heard(line).map_err(|failure| failure.late);
+        assert_eq!(is_late("ack writer-0 0 1"), Ok(()));
+        assert_eq!(is_late("late: it is busy"), Err(true));
+        assert_eq!(is_late("failed: it is wrong"), Err(false));
+        let is_late = |error| Failure::from(error).late;
+        assert_eq!([Error::unavailable("busy"), Error::closed("a")].map(is_late), [true, false]);
     }
 }

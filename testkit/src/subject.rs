@@ -270,13 +270,6 @@ pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     (0..count).map(|_| event("happened")).collect()
 }
 
-/// An error of a call that must be done. `Unavailable` may come of a machine that is too busy for the store's own limits.
-pub(crate) fn unavailable(error: annals::Error) -> Failure {
-    let is_late = matches!(error, annals::Error::Unavailable(_));
-    let failure = Failure::from(error);
-    if is_late { Failure::late(failure.to_string()) } else { failure }
-}
-
 /// Waits for `work` at most so long, or as much longer as the store's calls take, and several times as long on a machine
 /// that is too busy; a hang is a failure that says what hung.
 pub(crate) async fn within<T>(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use annals::{Position, ReadOptions, StoredEvent, WriteCondition};
 
-use crate::child::{Child, Work};
+use crate::child::{Child, Work, heard};
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::harness::Hook;
 use crate::storage::{Check, Feature, Need, check};
@@ -139,7 +139,7 @@ pub(super) async fn killed(mut child: Child, case: u64, large: bool) -> Outcome<
     while !is_due {
         let line = child.line(LIMIT).await?;
         let line = line.ok_or(Failure::new("the child process ended before it was killed"))?;
-        ensure!(!line.starts_with("failed"), "the child process {line}");
+        heard(&line)?;
         acknowledged += u64::from(line.starts_with("ack"));
         let count = line.strip_prefix("trying ").and_then(|line| line.split(' ').next_back());
         let is_large = count.and_then(|count| count.parse().ok()).is_some_and(|it: u64| it > 5);

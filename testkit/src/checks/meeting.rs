@@ -15,7 +15,7 @@ use crate::engine::{Failure, Outcome, ensure};
 use crate::harness::Hook;
 use crate::pages::Pages;
 use crate::storage::{Check, Need, check};
-use crate::subject::{Context, Subject, event, unavailable, within};
+use crate::subject::{Context, Subject, event, within};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -137,7 +137,7 @@ async fn gated(cx: Context) -> Outcome {
                 Err(Error::ConditionFailed(_)) => {}
                 Err(Error::DuplicateEvent(id)) if ids.contains(&id) => {}
                 Err(other) => {
-                    return Err(unavailable(other).in_context("an append that met another"));
+                    return Err(Failure::from(other).in_context("an append that met another"));
                 }
             }
         }

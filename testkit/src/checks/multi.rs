@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::checks::support::ledger::{Ledger, always, light, most, needs_room, patient};
 use crate::engine::{Failure, Outcome, ensure, ensure_eq};
 use crate::storage::{Check, Feature, Need, check};
-use crate::subject::{Context, Subject, events, unavailable, within};
+use crate::subject::{Context, Subject, events, within};
 
 const MULTI: Need = Need::Has(Feature::MultiStreamAppend);
 
@@ -393,7 +393,7 @@ async fn crossing(cx: Context) -> Outcome {
                     let call: Vec<_> = own.iter().map(|to| always(to, events(1))).collect();
                     // They wait for each other: none is given up for the others.
                     let stored = store.adapter.append(call).await.map_err(|error| {
-                        unavailable(error).in_context("an append to streams in another order")
+                        Failure::from(error).in_context("an append to streams in another order")
                     })?;
                     ensure_eq!(stored.len(), 3, "the events returned by an append of three");
                 }

@@ -12,7 +12,7 @@ use crate::checks::support::ledger::{always, light};
 use crate::engine::{Failure, Outcome, ensure_eq};
 use crate::harness::Hook;
 use crate::storage::{Check, Feature, Need, check};
-use crate::subject::{Context, Subject, unavailable, within};
+use crate::subject::{Context, Subject, within};
 
 pub(super) const CHECKS: &[Check] = &[check!(
     "order.held_scope",
@@ -54,7 +54,7 @@ async fn held_scope(cx: Context) -> Outcome {
         }
         let what = format!("appends to other scopes while {held} is held");
         for ended in within(LIMIT, &what, going.join_all()).await? {
-            ended.map_err(|error| unavailable(error).in_context(what.clone()))?;
+            ended.map_err(|error| Failure::from(error).in_context(what.clone()))?;
         }
         for stream in &others {
             let what = format!("a read of {stream} while {held} is held");

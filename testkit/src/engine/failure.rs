@@ -67,9 +67,11 @@ impl fmt::Display for Failure {
     }
 }
 
+/// `Unavailable` may come of a machine that is too busy for the store's own limits: it is late.
 impl From<annals::Error> for Failure {
     fn from(error: annals::Error) -> Self {
-        Self::new(format!("unexpected error: {}", chain(&error)))
+        let late = matches!(error, annals::Error::Unavailable(_));
+        Self { late, ..Self::new(format!("unexpected error: {}", chain(&error))) }
     }
 }
 
