@@ -76,7 +76,7 @@ fn say(line: &str) {
     }
 }
 
-/// Says to the parent why it goes no further.
+/// Reports to the parent what could not be done.
 fn fail(failure: &Failure) {
     let how = if failure.late { "late" } else { "failed" };
     say(&format!("{how}: {}", failure.message.replace('\n', " ")));
