@@ -22,6 +22,18 @@ fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).current_dir(folder).output().expect("the program runs")
 }
 
+/// The quickstart in a folder of its own, where it leaves its file.
+///
+/// It is linked: a program that another test starts meanwhile inherits a copy that is still open for writing, and while
+/// it has that, the copy cannot run.
+fn quickstart_alone() -> (TempDir, PathBuf) {
+    let quickstart = program("quickstart");
+    let folder = TempDir::new_in(quickstart.parent().expect("a folder")).expect("a folder");
+    let link = folder.path().join(quickstart.file_name().expect("a name"));
+    std::fs::hard_link(quickstart, &link).expect("a link to the program");
+    (folder, link)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -145,22 +157,19 @@ fn whoever_reads_may_go_before_the_end() {
 
 #[test]
 fn the_quickstart_can_be_repeated() {
-    // A copy, so that the file beside it is this test's.
-    let folder = TempDir::new().expect("a folder");
-    let copy = folder.path().join("quickstart").with_extension(std::env::consts::EXE_EXTENSION);
-    std::fs::copy(program("quickstart"), &copy).expect("a copy of the program");
+    let (folder, quickstart) = quickstart_alone();
     for _ in 0..2 {
-        let output = run(&copy, folder.path(), &[]);
+        let output = run(&quickstart, folder.path(), &[]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(text(&output.stdout).ends_with("store: quickstart.db\n"));
         assert!(folder.path().join("quickstart.db").exists());
     }
     // A store that is named is the user's: nothing in it is removed.
-    let output = run(&copy, folder.path(), &["--store", "quickstart.db"]);
+    let output = run(&quickstart, folder.path(), &["--store", "quickstart.db"]);
     assert!(!output.status.success());
     let told = text(&output.stderr);
     assert!(told.starts_with("quickstart: the story begins with an empty stream"), "{told}");
-    let output = run(&copy, folder.path(), &["--store", "memory"]);
+    let output = run(&quickstart, folder.path(), &["--store", "memory"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
@@ -189,11 +198,9 @@ fn the_quickstart_works_beside_other_events_and_with_connection_strings() {
 
 #[test]
 fn an_empty_variable_names_no_store() {
-    let folder = TempDir::new().expect("a folder");
-    let copy = folder.path().join("quickstart").with_extension(std::env::consts::EXE_EXTENSION);
-    std::fs::copy(program("quickstart"), &copy).expect("a copy of the program");
+    let (folder, quickstart) = quickstart_alone();
     let told = |variable: &str, arguments: &[&str]| {
-        let mut command = Command::new(&copy);
+        let mut command = Command::new(&quickstart);
         command.env("ANNALS_STORE", variable).args(arguments).current_dir(folder.path());
         let output = command.output().expect("the program runs");
         (output.status.success(), text(&output.stdout), text(&output.stderr))
