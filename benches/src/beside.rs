@@ -197,9 +197,17 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn followers_return_all_that_is_appended_or_nothing() {
         for audience in [Audience::Idle(3), Audience::Reading(2)] {
-            let store = Place::memory().open().await.expect("memory opens");
-            let rate = once(&store, audience, 2, Duration::from_millis(5), Duration::ZERO).await;
-            assert!(rate.expect("all was returned") > 0.0);
+            // On a busy machine nothing may be appended in a time that is short.
+            let times = (0..4).map(|tens| Duration::from_millis(5 * 10_u64.pow(tens)));
+            let mut rate = 0.0;
+            for time in times {
+                let store = Place::memory().open().await.expect("memory opens");
+                rate = once(&store, audience, 2, time, Duration::ZERO).await.expect("all returned");
+                if rate > 0.0 {
+                    break;
+                }
+            }
+            assert!(rate > 0.0);
         }
     }
 

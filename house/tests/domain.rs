@@ -23,8 +23,9 @@ const RULES: &[(char, u8)] = &[
     ('T', 3),
 ];
 
-/// Where their tests are: below the folder, and in the file of those about golden files.
-const TESTS: (&str, &str) = ("domain/tests", "examples/tests/golden.rs");
+/// Where their tests are: below these folders, and in the file of those about golden files.
+const TESTS: ([&str; 2], &str) =
+    (["domain/tests", "domain/derive/tests"], "examples/tests/suite/golden.rs");
 
 /// The programs that are compared, as the page has them.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -46,7 +47,8 @@ fn rules() -> impl Iterator<Item = String> {
 fn tests() -> BTreeMap<String, Vec<(String, String)>> {
     let rules: BTreeSet<String> = rules().collect();
     let mut tests: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    let mut files = rust_files(&root().join(TESTS.0));
+    let mut files: Vec<_> =
+        TESTS.0.iter().flat_map(|folder| rust_files(&root().join(folder))).collect();
     files.push(root().join(TESTS.1));
     for file in files {
         let name = file.strip_prefix(root()).expect("it is in the repository").to_string_lossy();
@@ -178,7 +180,7 @@ fn with_annals_the_fewest_lines_are_written_and_none_is_repeated() {
 
 #[test]
 fn at_least_twelve_misuses_have_the_message_that_a_user_sees() {
-    let programs = rust_files(&root().join("domain/tests/compile_fail"));
+    let programs = rust_files(&root().join("domain/derive/tests/compile_fail"));
     for program in &programs {
         assert!(program.with_extension("stderr").is_file(), "{} has no message", program.display());
     }

@@ -1,11 +1,19 @@
 //! The conformance suite over SQLite in memory: one store for all checks at once.
 
+#[path = "../../sql/tests/common/part.rs"]
+mod part;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use annals_sqlite::SqliteAdapter;
-use annals_testkit::{Harness, Hook, Opened, Variant, async_trait};
+use annals_testkit::{Harness, Hook, Opened, Suite, Variant, async_trait};
+use part::part;
 use tokio::sync::OnceCell;
+
+/// What one connection for all, and one log for all checks, make a difference to.
+const OF_ONE_CONNECTION: &[&str] =
+    &["cap.", "close.", "cond.", "follow.", "lin.", "model.", "r2.", "res.", "rt.", "vis."];
 
 #[derive(Default)]
 struct Memory(OnceCell<SqliteAdapter>);
@@ -35,5 +43,6 @@ impl Harness for Memory {
 }
 
 fn main() -> ExitCode {
-    annals_testkit::main("annals-sqlite in memory", Memory::default())
+    let suite = Suite::new("annals-sqlite in memory", Memory::default());
+    annals_testkit::engine::main(part(suite, OF_ONE_CONNECTION))
 }

@@ -197,6 +197,15 @@ faults! {
         "adapters/postgres/src/follow/watcher.rs": "if was.is_none() || !goes_on {" => "if !goes_on {";
         late by ["follow.first_look", "history.first_look"]
 
+    postgres_trusts_notifications: Follows of "annals-postgres" "conformance"
+        "adapters/postgres/src/follow/watcher.rs": "            self.tell().await?;\n"
+            => "            tokio::time::sleep(FIRST_LOOK * 10).await;\n            self.tell().await?;\n";
+        "adapters/postgres/src/follow/watcher.rs": "} else if is_due || (has_changed && !(told && self.hears())) {"
+            => "} else if has_changed && !(told || is_due || self.hears()) {";
+        "adapters/postgres/src/follow/watcher.rs": "self.listens_since.is_some_and(|since| since.elapsed() >= 2 * LOOK)"
+            => "self.listens_since.is_some()";
+        late by ["proc.follow_killed"]
+
     postgres_locks_categories_for_streams: Scopes of "annals-postgres" "conformance_stream"
         "adapters/postgres/src/append/locks.rs": "&[\"stream\", category, write.stream.name.as_str()]"
             => "&[\"stream\", category]";

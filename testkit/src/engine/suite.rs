@@ -158,7 +158,11 @@ impl<C: Contract> Suite<C> {
     /// Blocks the thread; not to be called from async code.
     #[must_use]
     pub fn run(&self) -> Report {
-        let checks = self.checks();
+        self.run_each(&self.checks())
+    }
+
+    /// The same with these checks.
+    pub(super) fn run_each(&self, checks: &[Check<C>]) -> Report {
         let next = AtomicU64::new(0);
         let entries = Mutex::new(Vec::new());
         let workers = std::thread::available_parallelism().map_or(1, usize::from);

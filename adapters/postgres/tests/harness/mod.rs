@@ -1,14 +1,18 @@
 //! The stores of the conformance suite: one schema per namespace, on one server.
 
+#[path = "../../../sql/tests/common/part.rs"]
+pub(crate) mod part;
+
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use annals::{Append, BoxError, NewEvent, Order, SequenceNumber, StreamId, WriteCondition};
 use annals_postgres::tokio_postgres::config::Host;
+use annals_postgres::tokio_postgres::types::{ToSql, Type};
 use annals_postgres::tokio_postgres::{Client, Config};
 use annals_postgres::{PostgresAdapter, PostgresOptions};
 use annals_servers::PostgresServer;
@@ -16,7 +20,10 @@ use annals_testkit::{
     Disturbance, Gate, Harness, Hook, Opened, Store, Suite, Variant, async_trait,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::common::{admin, options};
+use part::part;
 
 /// The tables of a log, behind the name `events`.
 const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
@@ -27,7 +34,15 @@ struct Postgres {
     own: Mutex<HashMap<String, Arc<PostgresServer>>>,
     /// The logs that are there, by server and namespace: each further look would cost a connection.
     there: Mutex<HashSet<(String, String)>>,
+    /// A connection to the shared server, for what each check asks of it.
+    asked: tokio::sync::OnceCell<Client>,
 }
+
+/// What drives the connection that outlives the runtimes of checks.
+static DRIVER: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut driver = tokio::runtime::Builder::new_multi_thread();
+    driver.worker_threads(1).enable_all().build().expect("a runtime")
+});
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BoxError> + Send + 'static,
@@ -63,6 +78,12 @@ impl Postgres {
             there().insert(log);
         }
         Ok(())
+    }
+
+    async fn asked(&self) -> Result<&Client, BoxError> {
+        let url = shared_url().await?;
+        let connect = || async { DRIVER.spawn(async move { admin(&url).await }).await? };
+        self.asked.get_or_try_init(connect).await
     }
 
     async fn make(
@@ -226,7 +247,17 @@ impl Harness for Postgres {
                    (SELECT count(*) FROM pg_locks l JOIN pg_stat_activity b USING (pid) \
                    WHERE b.application_name = $1 AND l.locktype = 'advisory') \
                    FROM pg_stat_activity WHERE application_name = $1";
-        let row = admin(&self.url(namespace).await?).await?.query_one(sql, &[&namespace]).await?;
+        let values: &[(&(dyn ToSql + Sync), Type)] = &[(&namespace, Type::TEXT)];
+        let own = match self.own(namespace) {
+            Some(server) => Some(admin(&server.url()).await?),
+            None => None,
+        };
+        let client = match &own {
+            Some(own) => own,
+            None => self.asked().await?,
+        };
+        let rows = client.query_typed(sql, values).await?;
+        let row = rows.first().ok_or("no row")?;
         let mut usage = BTreeMap::new();
         for (nth, what) in ["connections", "open transactions", "locks"].into_iter().enumerate() {
             usage.insert(what.to_owned(), u64::try_from(row.try_get::<_, i64>(nth)?)?);
@@ -367,7 +398,12 @@ impl Gate for CommitGate {
 
 /// Stores of logs of this order.
 pub(crate) fn stores(order: Order) -> impl Harness {
-    Postgres { order, own: Mutex::default(), there: Mutex::default() }
+    Postgres {
+        order,
+        own: Mutex::default(),
+        there: Mutex::default(),
+        asked: tokio::sync::OnceCell::new(),
+    }
 }
 
 /// What the order of a log changes; all else is as in the order of the log.
@@ -387,18 +423,26 @@ const OF_ORDERS: &[&str] = &[
     "vis.",
 ];
 
+/// What differs in the order of categories from that of streams: the scope whose appends take turns.
+const OF_CATEGORIES: &[&str] = &[
+    "cap.",
+    "cond.gated",
+    "cond.one_winner",
+    "cond.scope",
+    "follow.",
+    "lin.",
+    "order.",
+    "r2.",
+    "through.",
+    "vis.",
+];
+
 /// Runs the suite over logs of this order.
 pub(crate) fn run(name: &str, order: Order) -> ExitCode {
     let suite = Suite::new(name, stores(order));
-    annals_testkit::engine::main(if order == Order::Log { suite } else { part(suite, OF_ORDERS) })
-}
-
-/// The checks whose ids begin so, or all of them where `ANNALS_SUITES=whole` says so, as in CI: the database is slow, and
-/// passes the others elsewhere.
-pub(crate) fn part(suite: Suite, begin: &[&str]) -> Suite {
-    match std::env::var("ANNALS_SUITES").as_deref() {
-        Err(_) => begin.iter().copied().fold(suite, Suite::with_filter),
-        Ok("whole") => suite,
-        Ok(other) => panic!("ANNALS_SUITES may be `whole`, not {other:?}"),
-    }
+    annals_testkit::engine::main(match order {
+        Order::Log => suite,
+        Order::Category => part(suite, OF_CATEGORIES),
+        Order::Stream => part(suite, OF_ORDERS),
+    })
 }
