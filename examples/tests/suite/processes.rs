@@ -13,6 +13,7 @@ use annals::{BoxError, EventId, EventStore};
 use annals_examples::{orders, store, workflows};
 use annals_postgres::tokio_postgres::{Config, NoTls};
 use annals_state::StateStore;
+use futures_util::future::try_join_all;
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -160,48 +161,52 @@ async fn r8_two_processes_of_three_parts_one_is_killed_midway_and_each_order_is_
 async fn g1_g2_of_three_processes_one_is_killed_and_one_stopped_and_continued_again_and_again()
 -> Result<(), BoxError> {
     let folder = TempDir::new()?;
-    for name in stores(folder.path()).await? {
-        let (log, state) = open(&name).await?;
-        let share = || Process::start("orders", &["--store", &name, "--share", "--beat", "200"]);
-        let mut processes = vec![share(), share(), share()];
-        let mut placed = 0;
-        for _ in 0..crate::common::often("ANNALS_ROUNDS", 2) {
-            // A stopped process may hold the lock of the database: who appends waits for it.
-            let log_of_orders = log.clone();
-            let placing = tokio::spawn(async move {
-                for number in placed..placed + 10 {
-                    orders::place(&log_of_orders, number..number + 1).await?;
-                    tokio::time::sleep(BEAT).await;
-                }
-                Ok::<_, BoxError>(())
-            });
-            tokio::time::sleep(BEAT).await;
-            let stopped = processes.remove(0);
-            stopped.signal("-STOP");
-            processes.remove(0).kill();
-            processes.push(share());
-            // Long enough to be dead to the others twice, who take its parts unless it holds a lock of the database. It is
-            // continued then, in the middle of something.
-            tokio::time::sleep(BEAT * 10).await;
-            stopped.signal("-CONT");
-            processes.push(stopped);
-            placing.await??;
-            placed += 10;
-            let all = usize::try_from(placed)?;
-            until("all are done", async || orders::is_done(&log, all).await).await?;
-            until("all are noted", async || orders::is_noted(&state, placed).await).await?;
-        }
-        orders::place(&log, placed..placed + 5).await?;
-        let all = usize::try_from(placed + 5)?;
-        until("the rest is done", async || orders::is_done(&log, all).await).await?;
-        until("the rest is noted", async || orders::is_noted(&state, placed + 5).await).await?;
-        assert!(processes.iter_mut().all(Process::is_running), "who was stopped goes on");
-        drop(processes);
-        assert!(orders::is_done(&log, all).await?, "{:?}", orders::counts(&log).await?);
-        assert!(orders::is_noted(&state, placed + 5).await?);
-        log.close().await;
-        state.close().await;
+    let stores = stores(folder.path()).await?;
+    try_join_all(stores.iter().map(|name| killed_and_stopped(name))).await?;
+    Ok(())
+}
+
+async fn killed_and_stopped(name: &str) -> Result<(), BoxError> {
+    let (log, state) = open(name).await?;
+    let share = || Process::start("orders", &["--store", name, "--share", "--beat", "200"]);
+    let mut processes = vec![share(), share(), share()];
+    let mut placed = 0;
+    for _ in 0..crate::common::often("ANNALS_ROUNDS", 2) {
+        // A stopped process may hold the lock of the database: who appends waits for it.
+        let log_of_orders = log.clone();
+        let placing = tokio::spawn(async move {
+            for number in placed..placed + 10 {
+                orders::place(&log_of_orders, number..number + 1).await?;
+                tokio::time::sleep(BEAT).await;
+            }
+            Ok::<_, BoxError>(())
+        });
+        tokio::time::sleep(BEAT).await;
+        let stopped = processes.remove(0);
+        stopped.signal("-STOP");
+        processes.remove(0).kill();
+        processes.push(share());
+        // Long enough to be dead to the others twice, who take its parts unless it holds a lock of the database. It is
+        // continued then, in the middle of something.
+        tokio::time::sleep(BEAT * 10).await;
+        stopped.signal("-CONT");
+        processes.push(stopped);
+        placing.await??;
+        placed += 10;
+        let all = usize::try_from(placed)?;
+        until("all are done", async || orders::is_done(&log, all).await).await?;
+        until("all are noted", async || orders::is_noted(&state, placed).await).await?;
     }
+    orders::place(&log, placed..placed + 5).await?;
+    let all = usize::try_from(placed + 5)?;
+    until("the rest is done", async || orders::is_done(&log, all).await).await?;
+    until("the rest is noted", async || orders::is_noted(&state, placed + 5).await).await?;
+    assert!(processes.iter_mut().all(Process::is_running), "who was stopped goes on");
+    drop(processes);
+    assert!(orders::is_done(&log, all).await?, "{:?}", orders::counts(&log).await?);
+    assert!(orders::is_noted(&state, placed + 5).await?);
+    log.close().await;
+    state.close().await;
     Ok(())
 }
 

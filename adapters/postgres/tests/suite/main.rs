@@ -8,6 +8,7 @@ mod encoding;
 mod env;
 mod faults;
 mod fixtures;
+mod follows;
 mod listing;
 #[path = "../common/log.rs"]
 mod log;
@@ -25,4 +26,3 @@ mod state_pages;
 mod together;
 #[cfg(feature = "views")]
 mod views;
-mod watching;
