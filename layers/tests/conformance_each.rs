@@ -1,6 +1,6 @@
-//! The conformance suite over memory and the layers that have no test of their own there, and over SQLite and PostgreSQL and
-//! each layer alone. The latter take minutes, and all layers over both have tests of their own: they are run with
-//! `ANNALS_LAYER=all`, and one of them with its name, such as `ANNALS_LAYER='chained(annals-sqlite)'`.
+//! The conformance suite over memory and each layer alone, and all of them; and over SQLite and PostgreSQL and each layer
+//! alone. The latter take minutes, and all layers over both have tests of their own: they are run with `ANNALS_LAYER=all`,
+//! and one of them with its name, such as `ANNALS_LAYER='chained(annals-sqlite)'`.
 
 #[path = "../../adapters/postgres/tests/common/mod.rs"]
 mod common;
@@ -18,18 +18,16 @@ use std::sync::Arc;
 
 use annals::{Order, SequenceNumber};
 use annals_layers::{Chained, Clear, Compression};
-use annals_testkit::{Harness, Opened, Store};
-use layered::{Layered, Memory, compressed, encoded, retrying, sealed, shredding, traced};
+use annals_testkit::{Harness, Opened, Store, Suite};
+use layered::{
+    Layered, Memory, compressed, encoded, retrying, sealed, shredding, stack, stack_of, traced,
+};
 
 /// A layer around a store, with the last number of what lies in it without the layer.
 type Wrap = fn(Store, SequenceNumber) -> Opened;
 
 const LAYER: &str = "ANNALS_LAYER";
 
-const OVER_MEMORY: [(&str, Wrap); 2] =
-    [("retrying", |store, _| retrying(store)), ("traced", |store, _| Ok(traced(store)))];
-
-/// Over databases.
 const SINGLE: [(&str, Wrap); 6] = [
     ("zlib", |store, _| encoded(store, compressed(Compression::Zlib(6)))),
     ("zstd+aes", |store, bare| encoded(store, sealed().with_clear(Clear::Until(bare)))),
@@ -39,9 +37,9 @@ const SINGLE: [(&str, Wrap); 6] = [
     ("traced", |store, _| Ok(traced(store))),
 ];
 
-fn run(name: &str, inner: impl Harness, wrap: Wrap) -> ExitCode {
+fn suite(name: &str, inner: impl Harness, wrap: Wrap) -> Suite {
     // A child process of a check opens the same stores in the same layer.
-    annals_testkit::main(name, Layered::new(inner, wrap).with_variable(LAYER, name))
+    Suite::new(name, Layered::new(inner, wrap).with_variable(LAYER, name))
 }
 
 fn main() -> ExitCode {
@@ -51,27 +49,14 @@ fn main() -> ExitCode {
         Some("all") => true,
         Some(chosen) => chosen == name,
     };
-    let mut ended = ExitCode::SUCCESS;
-    let mut note = |code: ExitCode| {
-        if code != ExitCode::SUCCESS {
-            ended = code;
-        }
-    };
-    for (layer, wrap) in OVER_MEMORY {
-        let name = format!("{layer}(annals-memory)");
-        if is_chosen(&name, true) {
-            note(run(&name, Memory::new(), wrap));
-        }
-    }
+    let mut suites = vec![suite(&stack_of("annals-memory"), Memory::new(), stack)];
     for (layer, wrap) in SINGLE {
-        let name = format!("{layer}(annals-sqlite)");
-        if is_chosen(&name, false) {
-            note(run(&name, files::Files, wrap));
-        }
-        let name = format!("{layer}(annals-postgres)");
-        if is_chosen(&name, false) {
-            note(run(&name, harness::stores(Order::Log), wrap));
-        }
+        let over = |store: &str| format!("{layer}({store})");
+        suites.push(suite(&over("annals-memory"), Memory::new(), wrap));
+        suites.push(suite(&over("annals-sqlite"), files::Files, wrap));
+        suites.push(suite(&over("annals-postgres"), harness::stores(Order::Log), wrap));
     }
-    ended
+    suites.retain(|suite| is_chosen(suite.name(), suite.name().contains("annals-memory")));
+    assert!(!suites.is_empty(), "{LAYER} names none of these stores: {chosen:?}");
+    annals_testkit::engine::main_of_each(suites)
 }

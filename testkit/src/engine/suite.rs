@@ -51,6 +51,12 @@ impl<C: Contract> Suite<C> {
         }
     }
 
+    /// What its store is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs these checks too, after those of the contract: an author's own.
     #[must_use]
     pub fn with_checks(mut self, checks: impl IntoIterator<Item = Check<C>>) -> Self {
