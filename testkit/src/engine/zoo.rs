@@ -56,7 +56,7 @@ impl<C: Contract> Zoo<C> {
     pub fn main(self) -> ExitCode {
         let (mut arguments, filters) = arguments::parse(std::env::args());
         // Those that hang wait for a time limit, not for a processor.
-        arguments.test_threads.get_or_insert(12);
+        arguments.test_threads.get_or_insert(8);
         let runs = match std::env::var("ANNALS_ZOO_RUNS").map(|runs| (runs.parse(), runs)) {
             Err(_) => RUNS,
             Ok((Ok(runs @ 1..), _)) => runs,
