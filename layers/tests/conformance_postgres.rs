@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use annals::Order;
 use annals_testkit::Suite;
-use harness::part::{OF_DATABASES, part};
-use layered::{Layered, stack, stack_of};
+use harness::part::part;
+use layered::{Layered, OF_DATABASES, stack, stack_of};
 
 fn main() -> ExitCode {
     let layered = Layered::new(harness::stores(Order::Log), stack);

@@ -10,8 +10,8 @@ mod part;
 use std::process::ExitCode;
 
 use annals_testkit::Suite;
-use common::{Layered, stack, stack_of};
-use part::{OF_DATABASES, part};
+use common::{Layered, OF_DATABASES, stack, stack_of};
+use part::part;
 
 fn main() -> ExitCode {
     let suite = Suite::new(stack_of("annals-sqlite"), Layered::new(files::Files, stack));

@@ -20,8 +20,8 @@ use annals_servers::PostgresServer;
 use futures_util::StreamExt as _;
 use tokio_postgres::error::SqlState;
 
-use common::{admin, fresh, options, server};
-use log::{CATEGORY, TABLES, connect, event, everything, fill, stream, truncate};
+use common::{TABLES, admin, fresh, options, server, truncate};
+use log::{CATEGORY, connect, event, everything, fill, stream};
 use recorder::{record, records};
 
 const SCHEMA: &str = "annals";

@@ -22,6 +22,24 @@ use annals_memory::MemoryAdapter;
 use annals_testkit::{Disturbance, Gate, Harness, Hook, Opened, Store, Variant, async_trait};
 use futures_util::FutureExt;
 
+/// What a database under layers is asked that a store in memory is not.
+pub(crate) const OF_DATABASES: &[&str] = &[
+    "cap.",
+    "close.",
+    "cond.custom",
+    "dur.",
+    "fault.",
+    "follow.",
+    "history.",
+    "lin.",
+    "meta.",
+    "model.",
+    "payload.",
+    "proc.",
+    "r2.two_handles",
+    "rt.",
+];
+
 /// The stores of a harness, each inside a layer. The layer is made with the last number of what the harness itself puts
 /// into a store, without the layer.
 pub(crate) struct Layered<H, W> {

@@ -9,14 +9,7 @@
 use annals::{CategoryName, EventStore, NewEvent, Query, ReadOptions, StreamId, WriteCondition};
 use annals_postgres::PostgresOptions;
 
-/// The tables of a log, behind the name `events`.
-pub(crate) const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
 pub(crate) const CATEGORY: CategoryName = CategoryName::from_static("orders");
-
-/// Empties all tables of the log of `schema` at once.
-pub(crate) fn truncate(schema: &str) -> String {
-    format!("TRUNCATE {}", TABLES.map(|table| format!("{schema}.events{table}")).join(", "))
-}
 
 pub(crate) fn stream(name: &str) -> StreamId {
     StreamId::new(CATEGORY, name).unwrap()

@@ -19,6 +19,14 @@ use annals_servers::PostgresServer;
 #[allow(unused_imports, reason = "no test file needs all of them")]
 pub(crate) use shared::*;
 
+/// The tables of a log, behind the name `events`.
+pub(crate) const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
+
+/// Empties all tables of the log of `schema` at once.
+pub(crate) fn truncate(schema: &str) -> String {
+    format!("TRUNCATE {}", TABLES.map(|table| format!("{schema}.events{table}")).join(", "))
+}
+
 /// Options for the log of `schema` in the database `url`; its connections bear the name of the schema.
 pub(crate) fn options(url: &str, schema: &str) -> Result<PostgresOptions, BoxError> {
     options_of(url, schema, schema)

@@ -19,14 +19,10 @@ use annals_servers::PostgresServer;
 use annals_testkit::{
     Disturbance, Gate, Harness, Hook, Opened, Store, Suite, Variant, async_trait,
 };
-
 use tokio::runtime::Runtime;
 
-use crate::common::{admin, options};
+use crate::common::{TABLES, admin, options, truncate};
 use part::part;
-
-/// The tables of a log, behind the name `events`.
-const TABLES: [&str; 4] = ["", "_names", "_streams", "_event_tags"];
 
 struct Postgres {
     order: Order,
@@ -217,11 +213,10 @@ impl Harness for Postgres {
 
     /// Another connection puts the copied rows in place of the store's, in one transaction.
     async fn take_back(&self, namespace: &str) -> Result<(), BoxError> {
-        let list = TABLES.map(|table| format!("{namespace}.events{table}")).join(", ");
         let rows = TABLES.map(|table| {
             format!("INSERT INTO {namespace}.events{table} SELECT * FROM {namespace}.kept{table};")
         });
-        let sql = format!("BEGIN; TRUNCATE {list}; {} COMMIT", rows.concat());
+        let sql = format!("BEGIN; {}; {} COMMIT", truncate(namespace), rows.concat());
         Ok(admin(&self.url(namespace).await?).await?.batch_execute(&sql).await?)
     }
 

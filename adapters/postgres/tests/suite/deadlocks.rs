@@ -7,8 +7,8 @@ use std::time::Duration;
 use annals::{Append, EventStore, WriteCondition};
 use annals_postgres::tokio_postgres::Client;
 
-use crate::common::{admin, fresh, options, server};
-use crate::log::{connect, event, everything, fill, stream, truncate};
+use crate::common::{admin, fresh, options, server, truncate};
+use crate::log::{connect, event, everything, fill, stream};
 
 fn lock_table(schema: &str, table: &str) -> String {
     format!("LOCK TABLE {schema}.events{table} IN ACCESS EXCLUSIVE MODE")

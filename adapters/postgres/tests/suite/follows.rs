@@ -10,8 +10,8 @@ use annals_postgres::PostgresOptions;
 use annals_servers::PostgresServer;
 use futures_util::StreamExt as _;
 
-use crate::common::{admin, fresh, options, server};
-use crate::log::{connect, event, fill, stream, truncate};
+use crate::common::{admin, fresh, options, server, truncate};
+use crate::log::{connect, event, fill, stream};
 
 /// Nothing here waits for a second append.
 const LIMIT: Duration = Duration::from_secs(30);
